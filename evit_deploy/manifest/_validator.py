@@ -1,0 +1,573 @@
+# SPDX-License-Identifier: Apache-2.0
+# Generated from schema.json by tools/make_validator.py (fastjsonschema). Do not edit.
+# ruff: noqa
+# mypy: ignore-errors
+"""Validator of manifest.json."""
+import re
+
+
+class SchemaError(ValueError):
+    """A manifest that breaks the schema; says where and what was expected."""
+
+
+from decimal import Decimal
+
+
+REGEX_PATTERNS = {
+    '^[0-9a-f]{64}$': re.compile('^[0-9a-f]{64}\\Z')
+}
+
+NoneType = type(None)
+
+def validate(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (dict)):
+        raise SchemaError("" + (name_prefix or "data") + " must be object")
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data__missing_keys = set(['schema', 'kind', 'key', 'created', 'tool', 'model', 'weights', 'graph', 'preprocess', 'agreement', 'engine', 'warnings', 'environment', 'files']) - data.keys()
+        if data__missing_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
+        data_keys = set(data.keys())
+        if "schema" in data_keys:
+            data_keys.remove("schema")
+            data__schema = data["schema"]
+            if not (isinstance(data__schema, (int, float)) and not isinstance(data__schema, bool) and data__schema == 1):
+                raise SchemaError("" + (name_prefix or "data") + ".schema must be one of [1]")
+        if "kind" in data_keys:
+            data_keys.remove("kind")
+            data__kind = data["kind"]
+            if not (isinstance(data__kind, str) and data__kind == 'export' or isinstance(data__kind, str) and data__kind == 'engine'):
+                raise SchemaError("" + (name_prefix or "data") + ".kind must be one of ['export', 'engine']")
+        if "key" in data_keys:
+            data_keys.remove("key")
+            data__key = data["key"]
+            validate___definitions_sha256(data__key, custom_formats, (name_prefix or "data") + ".key")
+        if "created" in data_keys:
+            data_keys.remove("created")
+            data__created = data["created"]
+            if not isinstance(data__created, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".created must be string")
+        if "tool" in data_keys:
+            data_keys.remove("tool")
+            data__tool = data["tool"]
+            if not isinstance(data__tool, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".tool must be string")
+        if "model" in data_keys:
+            data_keys.remove("model")
+            data__model = data["model"]
+            if not isinstance(data__model, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".model must be object")
+            data__model_is_dict = isinstance(data__model, dict)
+            if data__model_is_dict:
+                data__model__missing_keys = set(['name', 'task', 'dataset', 'classes']) - data__model.keys()
+                if data__model__missing_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".model must contain " + (str(sorted(data__model__missing_keys)) + " properties"))
+                data__model_keys = set(data__model.keys())
+                if "name" in data__model_keys:
+                    data__model_keys.remove("name")
+                    data__model__name = data__model["name"]
+                    if not isinstance(data__model__name, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".model.name must be string")
+                if "task" in data__model_keys:
+                    data__model_keys.remove("task")
+                    data__model__task = data__model["task"]
+                    if not (isinstance(data__model__task, str) and data__model__task == 'cls' or isinstance(data__model__task, str) and data__model__task == 'seg'):
+                        raise SchemaError("" + (name_prefix or "data") + ".model.task must be one of ['cls', 'seg']")
+                if "dataset" in data__model_keys:
+                    data__model_keys.remove("dataset")
+                    data__model__dataset = data__model["dataset"]
+                    if not (isinstance(data__model__dataset, str) and data__model__dataset == 'imagenet' or isinstance(data__model__dataset, str) and data__model__dataset == 'cityscapes' or isinstance(data__model__dataset, str) and data__model__dataset == 'ade20k'):
+                        raise SchemaError("" + (name_prefix or "data") + ".model.dataset must be one of ['imagenet', 'cityscapes', 'ade20k']")
+                if "classes" in data__model_keys:
+                    data__model_keys.remove("classes")
+                    data__model__classes = data__model["classes"]
+                    if not isinstance(data__model__classes, (int)) and not (isinstance(data__model__classes, float) and data__model__classes.is_integer()) or isinstance(data__model__classes, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".model.classes must be integer")
+                    if isinstance(data__model__classes, (int, float, Decimal)) and not isinstance(data__model__classes, bool):
+                        if data__model__classes < 1:
+                            raise SchemaError("" + (name_prefix or "data") + ".model.classes must be bigger than or equal to 1")
+                if data__model_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".model must not contain "+str(data__model_keys)+" properties")
+        if "weights" in data_keys:
+            data_keys.remove("weights")
+            data__weights = data["weights"]
+            if not isinstance(data__weights, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".weights must be object")
+            data__weights_is_dict = isinstance(data__weights, dict)
+            if data__weights_is_dict:
+                data__weights__missing_keys = set(['source', 'location', 'sha256']) - data__weights.keys()
+                if data__weights__missing_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".weights must contain " + (str(sorted(data__weights__missing_keys)) + " properties"))
+                data__weights_keys = set(data__weights.keys())
+                if "source" in data__weights_keys:
+                    data__weights_keys.remove("source")
+                    data__weights__source = data__weights["source"]
+                    if not (isinstance(data__weights__source, str) and data__weights__source == 'official' or isinstance(data__weights__source, str) and data__weights__source == 'demo' or isinstance(data__weights__source, str) and data__weights__source == 'random' or isinstance(data__weights__source, str) and data__weights__source == 'path'):
+                        raise SchemaError("" + (name_prefix or "data") + ".weights.source must be one of ['official', 'demo', 'random', 'path']")
+                if "location" in data__weights_keys:
+                    data__weights_keys.remove("location")
+                    data__weights__location = data__weights["location"]
+                    if not isinstance(data__weights__location, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".weights.location must be string")
+                if "sha256" in data__weights_keys:
+                    data__weights_keys.remove("sha256")
+                    data__weights__sha256 = data__weights["sha256"]
+                    validate___definitions_sha256(data__weights__sha256, custom_formats, (name_prefix or "data") + ".weights.sha256")
+                if data__weights_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".weights must not contain "+str(data__weights_keys)+" properties")
+        if "graph" in data_keys:
+            data_keys.remove("graph")
+            data__graph = data["graph"]
+            if not isinstance(data__graph, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".graph must be object")
+            data__graph_is_dict = isinstance(data__graph, dict)
+            if data__graph_is_dict:
+                data__graph__missing_keys = set(['file', 'opset', 'precision', 'resolution', 'batch', 'input', 'output', 'inputs', 'outputs']) - data__graph.keys()
+                if data__graph__missing_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".graph must contain " + (str(sorted(data__graph__missing_keys)) + " properties"))
+                data__graph_keys = set(data__graph.keys())
+                if "file" in data__graph_keys:
+                    data__graph_keys.remove("file")
+                    data__graph__file = data__graph["file"]
+                    if not isinstance(data__graph__file, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.file must be string")
+                if "opset" in data__graph_keys:
+                    data__graph_keys.remove("opset")
+                    data__graph__opset = data__graph["opset"]
+                    if not isinstance(data__graph__opset, (int)) and not (isinstance(data__graph__opset, float) and data__graph__opset.is_integer()) or isinstance(data__graph__opset, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.opset must be integer")
+                    if isinstance(data__graph__opset, (int, float, Decimal)) and not isinstance(data__graph__opset, bool):
+                        if data__graph__opset < 17:
+                            raise SchemaError("" + (name_prefix or "data") + ".graph.opset must be bigger than or equal to 17")
+                if "precision" in data__graph_keys:
+                    data__graph_keys.remove("precision")
+                    data__graph__precision = data__graph["precision"]
+                    if not (isinstance(data__graph__precision, str) and data__graph__precision == 'fp32' or isinstance(data__graph__precision, str) and data__graph__precision == 'bf16' or isinstance(data__graph__precision, str) and data__graph__precision == 'fp16' or isinstance(data__graph__precision, str) and data__graph__precision == 'int8'):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.precision must be one of ['fp32', 'bf16', 'fp16', 'int8']")
+                if "resolution" in data__graph_keys:
+                    data__graph_keys.remove("resolution")
+                    data__graph__resolution = data__graph["resolution"]
+                    if not isinstance(data__graph__resolution, (list, tuple)):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.resolution must be array")
+                    data__graph__resolution_is_list = isinstance(data__graph__resolution, (list, tuple))
+                    if data__graph__resolution_is_list:
+                        data__graph__resolution_len = len(data__graph__resolution)
+                        if data__graph__resolution_len < 2:
+                            raise SchemaError("" + (name_prefix or "data") + ".graph.resolution must contain at least 2 items")
+                        if data__graph__resolution_len > 2:
+                            raise SchemaError("" + (name_prefix or "data") + ".graph.resolution must contain less than or equal to 2 items")
+                        for data__graph__resolution_x, data__graph__resolution_item in enumerate(data__graph__resolution):
+                            if not isinstance(data__graph__resolution_item, (int)) and not (isinstance(data__graph__resolution_item, float) and data__graph__resolution_item.is_integer()) or isinstance(data__graph__resolution_item, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".graph.resolution[{data__graph__resolution_x}]".format(**locals()) + " must be integer")
+                            if isinstance(data__graph__resolution_item, (int, float, Decimal)) and not isinstance(data__graph__resolution_item, bool):
+                                if data__graph__resolution_item < 32:
+                                    raise SchemaError("" + (name_prefix or "data") + ".graph.resolution[{data__graph__resolution_x}]".format(**locals()) + " must be bigger than or equal to 32")
+                if "batch" in data__graph_keys:
+                    data__graph_keys.remove("batch")
+                    data__graph__batch = data__graph["batch"]
+                    if not isinstance(data__graph__batch, (list, tuple)):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.batch must be array")
+                    data__graph__batch_is_list = isinstance(data__graph__batch, (list, tuple))
+                    if data__graph__batch_is_list:
+                        data__graph__batch_len = len(data__graph__batch)
+                        if data__graph__batch_len < 2:
+                            raise SchemaError("" + (name_prefix or "data") + ".graph.batch must contain at least 2 items")
+                        if data__graph__batch_len > 2:
+                            raise SchemaError("" + (name_prefix or "data") + ".graph.batch must contain less than or equal to 2 items")
+                        for data__graph__batch_x, data__graph__batch_item in enumerate(data__graph__batch):
+                            if not isinstance(data__graph__batch_item, (int)) and not (isinstance(data__graph__batch_item, float) and data__graph__batch_item.is_integer()) or isinstance(data__graph__batch_item, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".graph.batch[{data__graph__batch_x}]".format(**locals()) + " must be integer")
+                            if isinstance(data__graph__batch_item, (int, float, Decimal)) and not isinstance(data__graph__batch_item, bool):
+                                if data__graph__batch_item < 1:
+                                    raise SchemaError("" + (name_prefix or "data") + ".graph.batch[{data__graph__batch_x}]".format(**locals()) + " must be bigger than or equal to 1")
+                if "input" in data__graph_keys:
+                    data__graph_keys.remove("input")
+                    data__graph__input = data__graph["input"]
+                    if not (isinstance(data__graph__input, str) and data__graph__input == 'image' or isinstance(data__graph__input, str) and data__graph__input == 'tensor'):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.input must be one of ['image', 'tensor']")
+                if "output" in data__graph_keys:
+                    data__graph_keys.remove("output")
+                    data__graph__output = data__graph["output"]
+                    if not (isinstance(data__graph__output, str) and data__graph__output == 'classes' or isinstance(data__graph__output, str) and data__graph__output == 'confidence' or isinstance(data__graph__output, str) and data__graph__output == 'logits'):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.output must be one of ['classes', 'confidence', 'logits']")
+                if "inputs" in data__graph_keys:
+                    data__graph_keys.remove("inputs")
+                    data__graph__inputs = data__graph["inputs"]
+                    if not isinstance(data__graph__inputs, (list, tuple)):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.inputs must be array")
+                    data__graph__inputs_is_list = isinstance(data__graph__inputs, (list, tuple))
+                    if data__graph__inputs_is_list:
+                        data__graph__inputs_len = len(data__graph__inputs)
+                        if data__graph__inputs_len < 1:
+                            raise SchemaError("" + (name_prefix or "data") + ".graph.inputs must contain at least 1 items")
+                        for data__graph__inputs_x, data__graph__inputs_item in enumerate(data__graph__inputs):
+                            validate___definitions_tensor(data__graph__inputs_item, custom_formats, (name_prefix or "data") + ".graph.inputs[{data__graph__inputs_x}]".format(**locals()))
+                if "outputs" in data__graph_keys:
+                    data__graph_keys.remove("outputs")
+                    data__graph__outputs = data__graph["outputs"]
+                    if not isinstance(data__graph__outputs, (list, tuple)):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.outputs must be array")
+                    data__graph__outputs_is_list = isinstance(data__graph__outputs, (list, tuple))
+                    if data__graph__outputs_is_list:
+                        data__graph__outputs_len = len(data__graph__outputs)
+                        if data__graph__outputs_len < 1:
+                            raise SchemaError("" + (name_prefix or "data") + ".graph.outputs must contain at least 1 items")
+                        for data__graph__outputs_x, data__graph__outputs_item in enumerate(data__graph__outputs):
+                            validate___definitions_tensor(data__graph__outputs_item, custom_formats, (name_prefix or "data") + ".graph.outputs[{data__graph__outputs_x}]".format(**locals()))
+                if data__graph_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".graph must not contain "+str(data__graph_keys)+" properties")
+        if "preprocess" in data_keys:
+            data_keys.remove("preprocess")
+            data__preprocess = data["preprocess"]
+            if not isinstance(data__preprocess, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".preprocess must be object")
+            data__preprocess_is_dict = isinstance(data__preprocess, dict)
+            if data__preprocess_is_dict:
+                data__preprocess__missing_keys = set(['colour', 'resize', 'kernel', 'crop_ratio', 'mean', 'std']) - data__preprocess.keys()
+                if data__preprocess__missing_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".preprocess must contain " + (str(sorted(data__preprocess__missing_keys)) + " properties"))
+                data__preprocess_keys = set(data__preprocess.keys())
+                if "colour" in data__preprocess_keys:
+                    data__preprocess_keys.remove("colour")
+                    data__preprocess__colour = data__preprocess["colour"]
+                    if not (isinstance(data__preprocess__colour, str) and data__preprocess__colour == 'RGB'):
+                        raise SchemaError("" + (name_prefix or "data") + ".preprocess.colour must be one of ['RGB']")
+                if "resize" in data__preprocess_keys:
+                    data__preprocess_keys.remove("resize")
+                    data__preprocess__resize = data__preprocess["resize"]
+                    if not (isinstance(data__preprocess__resize, str) and data__preprocess__resize == 'stretch' or isinstance(data__preprocess__resize, str) and data__preprocess__resize == 'short-side-crop'):
+                        raise SchemaError("" + (name_prefix or "data") + ".preprocess.resize must be one of ['stretch', 'short-side-crop']")
+                if "kernel" in data__preprocess_keys:
+                    data__preprocess_keys.remove("kernel")
+                    data__preprocess__kernel = data__preprocess["kernel"]
+                    if not (isinstance(data__preprocess__kernel, str) and data__preprocess__kernel == 'opencv-cubic' or isinstance(data__preprocess__kernel, str) and data__preprocess__kernel == 'pillow-bicubic'):
+                        raise SchemaError("" + (name_prefix or "data") + ".preprocess.kernel must be one of ['opencv-cubic', 'pillow-bicubic']")
+                if "crop_ratio" in data__preprocess_keys:
+                    data__preprocess_keys.remove("crop_ratio")
+                    data__preprocess__cropratio = data__preprocess["crop_ratio"]
+                    if not isinstance(data__preprocess__cropratio, (int, float, Decimal)) or isinstance(data__preprocess__cropratio, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".preprocess.crop_ratio must be number")
+                    if isinstance(data__preprocess__cropratio, (int, float, Decimal)) and not isinstance(data__preprocess__cropratio, bool):
+                        if data__preprocess__cropratio > 1:
+                            raise SchemaError("" + (name_prefix or "data") + ".preprocess.crop_ratio must be smaller than or equal to 1")
+                        if data__preprocess__cropratio <= 0:
+                            raise SchemaError("" + (name_prefix or "data") + ".preprocess.crop_ratio must be bigger than 0")
+                if "mean" in data__preprocess_keys:
+                    data__preprocess_keys.remove("mean")
+                    data__preprocess__mean = data__preprocess["mean"]
+                    validate___definitions_triple(data__preprocess__mean, custom_formats, (name_prefix or "data") + ".preprocess.mean")
+                if "std" in data__preprocess_keys:
+                    data__preprocess_keys.remove("std")
+                    data__preprocess__std = data__preprocess["std"]
+                    validate___definitions_triple(data__preprocess__std, custom_formats, (name_prefix or "data") + ".preprocess.std")
+                if data__preprocess_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".preprocess must not contain "+str(data__preprocess_keys)+" properties")
+        if "agreement" in data_keys:
+            data_keys.remove("agreement")
+            data__agreement = data["agreement"]
+            if not isinstance(data__agreement, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".agreement must be object")
+            data__agreement_is_dict = isinstance(data__agreement, dict)
+            if data__agreement_is_dict:
+                data__agreement__missing_keys = set(['against', 'passed', 'budget', 'frames']) - data__agreement.keys()
+                if data__agreement__missing_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".agreement must contain " + (str(sorted(data__agreement__missing_keys)) + " properties"))
+                data__agreement_keys = set(data__agreement.keys())
+                if "against" in data__agreement_keys:
+                    data__agreement_keys.remove("against")
+                    data__agreement__against = data__agreement["against"]
+                    if not isinstance(data__agreement__against, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".agreement.against must be string")
+                if "passed" in data__agreement_keys:
+                    data__agreement_keys.remove("passed")
+                    data__agreement__passed = data__agreement["passed"]
+                    if not isinstance(data__agreement__passed, (bool)):
+                        raise SchemaError("" + (name_prefix or "data") + ".agreement.passed must be boolean")
+                if "budget" in data__agreement_keys:
+                    data__agreement_keys.remove("budget")
+                    data__agreement__budget = data__agreement["budget"]
+                    if not isinstance(data__agreement__budget, (dict)):
+                        raise SchemaError("" + (name_prefix or "data") + ".agreement.budget must be object")
+                    data__agreement__budget_is_dict = isinstance(data__agreement__budget, dict)
+                    if data__agreement__budget_is_dict:
+                        data__agreement__budget__missing_keys = set(['relative_l2', 'class_agreement', 'conceded_margin']) - data__agreement__budget.keys()
+                        if data__agreement__budget__missing_keys:
+                            raise SchemaError("" + (name_prefix or "data") + ".agreement.budget must contain " + (str(sorted(data__agreement__budget__missing_keys)) + " properties"))
+                        data__agreement__budget_keys = set(data__agreement__budget.keys())
+                        if "relative_l2" in data__agreement__budget_keys:
+                            data__agreement__budget_keys.remove("relative_l2")
+                            data__agreement__budget__relativel2 = data__agreement__budget["relative_l2"]
+                            if not isinstance(data__agreement__budget__relativel2, (int, float, Decimal)) or isinstance(data__agreement__budget__relativel2, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".agreement.budget.relative_l2 must be number")
+                        if "class_agreement" in data__agreement__budget_keys:
+                            data__agreement__budget_keys.remove("class_agreement")
+                            data__agreement__budget__classagreement = data__agreement__budget["class_agreement"]
+                            if not isinstance(data__agreement__budget__classagreement, (int, float, Decimal)) or isinstance(data__agreement__budget__classagreement, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".agreement.budget.class_agreement must be number")
+                        if "conceded_margin" in data__agreement__budget_keys:
+                            data__agreement__budget_keys.remove("conceded_margin")
+                            data__agreement__budget__concededmargin = data__agreement__budget["conceded_margin"]
+                            if not isinstance(data__agreement__budget__concededmargin, (int, float, Decimal)) or isinstance(data__agreement__budget__concededmargin, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".agreement.budget.conceded_margin must be number")
+                        if data__agreement__budget_keys:
+                            raise SchemaError("" + (name_prefix or "data") + ".agreement.budget must not contain "+str(data__agreement__budget_keys)+" properties")
+                if "frames" in data__agreement_keys:
+                    data__agreement_keys.remove("frames")
+                    data__agreement__frames = data__agreement["frames"]
+                    if not isinstance(data__agreement__frames, (list, tuple)):
+                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames must be array")
+                    data__agreement__frames_is_list = isinstance(data__agreement__frames, (list, tuple))
+                    if data__agreement__frames_is_list:
+                        data__agreement__frames_len = len(data__agreement__frames)
+                        if data__agreement__frames_len < 1:
+                            raise SchemaError("" + (name_prefix or "data") + ".agreement.frames must contain at least 1 items")
+                        for data__agreement__frames_x, data__agreement__frames_item in enumerate(data__agreement__frames):
+                            if not isinstance(data__agreement__frames_item, (dict)):
+                                raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}]".format(**locals()) + " must be object")
+                            data__agreement__frames_item_is_dict = isinstance(data__agreement__frames_item, dict)
+                            if data__agreement__frames_item_is_dict:
+                                data__agreement__frames_item__missing_keys = set(['frame', 'class_agreement', 'miou', 'conceded_margin', 'finite', 'relative_l2', 'max_error', 'cosine']) - data__agreement__frames_item.keys()
+                                if data__agreement__frames_item__missing_keys:
+                                    raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}]".format(**locals()) + " must contain " + (str(sorted(data__agreement__frames_item__missing_keys)) + " properties"))
+                                data__agreement__frames_item_keys = set(data__agreement__frames_item.keys())
+                                if "frame" in data__agreement__frames_item_keys:
+                                    data__agreement__frames_item_keys.remove("frame")
+                                    data__agreement__frames_item__frame = data__agreement__frames_item["frame"]
+                                    if not isinstance(data__agreement__frames_item__frame, (str)):
+                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].frame".format(**locals()) + " must be string")
+                                if "class_agreement" in data__agreement__frames_item_keys:
+                                    data__agreement__frames_item_keys.remove("class_agreement")
+                                    data__agreement__frames_item__classagreement = data__agreement__frames_item["class_agreement"]
+                                    if not isinstance(data__agreement__frames_item__classagreement, (int, float, Decimal)) or isinstance(data__agreement__frames_item__classagreement, bool):
+                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].class_agreement".format(**locals()) + " must be number")
+                                if "miou" in data__agreement__frames_item_keys:
+                                    data__agreement__frames_item_keys.remove("miou")
+                                    data__agreement__frames_item__miou = data__agreement__frames_item["miou"]
+                                    if not isinstance(data__agreement__frames_item__miou, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__miou, bool):
+                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].miou".format(**locals()) + " must be number or null")
+                                if "conceded_margin" in data__agreement__frames_item_keys:
+                                    data__agreement__frames_item_keys.remove("conceded_margin")
+                                    data__agreement__frames_item__concededmargin = data__agreement__frames_item["conceded_margin"]
+                                    if not isinstance(data__agreement__frames_item__concededmargin, (int, float, Decimal)) or isinstance(data__agreement__frames_item__concededmargin, bool):
+                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].conceded_margin".format(**locals()) + " must be number")
+                                if "finite" in data__agreement__frames_item_keys:
+                                    data__agreement__frames_item_keys.remove("finite")
+                                    data__agreement__frames_item__finite = data__agreement__frames_item["finite"]
+                                    if not isinstance(data__agreement__frames_item__finite, (bool)):
+                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].finite".format(**locals()) + " must be boolean")
+                                if "relative_l2" in data__agreement__frames_item_keys:
+                                    data__agreement__frames_item_keys.remove("relative_l2")
+                                    data__agreement__frames_item__relativel2 = data__agreement__frames_item["relative_l2"]
+                                    if not isinstance(data__agreement__frames_item__relativel2, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__relativel2, bool):
+                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].relative_l2".format(**locals()) + " must be number or null")
+                                if "max_error" in data__agreement__frames_item_keys:
+                                    data__agreement__frames_item_keys.remove("max_error")
+                                    data__agreement__frames_item__maxerror = data__agreement__frames_item["max_error"]
+                                    if not isinstance(data__agreement__frames_item__maxerror, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__maxerror, bool):
+                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].max_error".format(**locals()) + " must be number or null")
+                                if "cosine" in data__agreement__frames_item_keys:
+                                    data__agreement__frames_item_keys.remove("cosine")
+                                    data__agreement__frames_item__cosine = data__agreement__frames_item["cosine"]
+                                    if not isinstance(data__agreement__frames_item__cosine, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__cosine, bool):
+                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].cosine".format(**locals()) + " must be number or null")
+                                if data__agreement__frames_item_keys:
+                                    raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}]".format(**locals()) + " must not contain "+str(data__agreement__frames_item_keys)+" properties")
+                if data__agreement_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".agreement must not contain "+str(data__agreement_keys)+" properties")
+        if "engine" in data_keys:
+            data_keys.remove("engine")
+            data__engine = data["engine"]
+            if not isinstance(data__engine, (dict, NoneType)):
+                raise SchemaError("" + (name_prefix or "data") + ".engine must be object or null")
+            data__engine_is_dict = isinstance(data__engine, dict)
+            if data__engine_is_dict:
+                data__engine__missing_keys = set(['target', 'precision', 'state', 'compiler', 'compiler_version', 'backend', 'entry', 'options', 'machine']) - data__engine.keys()
+                if data__engine__missing_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".engine must contain " + (str(sorted(data__engine__missing_keys)) + " properties"))
+                data__engine_keys = set(data__engine.keys())
+                if "target" in data__engine_keys:
+                    data__engine_keys.remove("target")
+                    data__engine__target = data__engine["target"]
+                    if not isinstance(data__engine__target, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.target must be string")
+                if "precision" in data__engine_keys:
+                    data__engine_keys.remove("precision")
+                    data__engine__precision = data__engine["precision"]
+                    if not (isinstance(data__engine__precision, str) and data__engine__precision == 'fp32' or isinstance(data__engine__precision, str) and data__engine__precision == 'bf16' or isinstance(data__engine__precision, str) and data__engine__precision == 'fp16' or isinstance(data__engine__precision, str) and data__engine__precision == 'int8'):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.precision must be one of ['fp32', 'bf16', 'fp16', 'int8']")
+                if "state" in data__engine_keys:
+                    data__engine_keys.remove("state")
+                    data__engine__state = data__engine["state"]
+                    if not (isinstance(data__engine__state, str) and data__engine__state == 'lowered' or isinstance(data__engine__state, str) and data__engine__state == 'compiled'):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.state must be one of ['lowered', 'compiled']")
+                if "compiler" in data__engine_keys:
+                    data__engine_keys.remove("compiler")
+                    data__engine__compiler = data__engine["compiler"]
+                    if not isinstance(data__engine__compiler, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.compiler must be string")
+                if "compiler_version" in data__engine_keys:
+                    data__engine_keys.remove("compiler_version")
+                    data__engine__compilerversion = data__engine["compiler_version"]
+                    if not isinstance(data__engine__compilerversion, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.compiler_version must be string")
+                if "backend" in data__engine_keys:
+                    data__engine_keys.remove("backend")
+                    data__engine__backend = data__engine["backend"]
+                    if not isinstance(data__engine__backend, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.backend must be string")
+                if "entry" in data__engine_keys:
+                    data__engine_keys.remove("entry")
+                    data__engine__entry = data__engine["entry"]
+                    if not isinstance(data__engine__entry, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.entry must be string")
+                if "options" in data__engine_keys:
+                    data__engine_keys.remove("options")
+                    data__engine__options = data__engine["options"]
+                    if not isinstance(data__engine__options, (dict)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.options must be object")
+                    data__engine__options_is_dict = isinstance(data__engine__options, dict)
+                    if data__engine__options_is_dict:
+                        data__engine__options_keys = set(data__engine__options.keys())
+                        for data__engine__options_key in data__engine__options_keys:
+                            if data__engine__options_key not in []:
+                                data__engine__options_value = data__engine__options.get(data__engine__options_key)
+                                if not isinstance(data__engine__options_value, (str, int, bool)) and not (isinstance(data__engine__options_value, float) and data__engine__options_value.is_integer()):
+                                    raise SchemaError("" + (name_prefix or "data") + ".engine.options.{data__engine__options_key}".format(**locals()) + " must be string or integer or boolean")
+                if "machine" in data__engine_keys:
+                    data__engine_keys.remove("machine")
+                    data__engine__machine = data__engine["machine"]
+                    if not isinstance(data__engine__machine, (dict)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.machine must be object")
+                    data__engine__machine_is_dict = isinstance(data__engine__machine, dict)
+                    if data__engine__machine_is_dict:
+                        data__engine__machine_keys = set(data__engine__machine.keys())
+                        for data__engine__machine_key in data__engine__machine_keys:
+                            if data__engine__machine_key not in []:
+                                data__engine__machine_value = data__engine__machine.get(data__engine__machine_key)
+                                if not isinstance(data__engine__machine_value, (str)):
+                                    raise SchemaError("" + (name_prefix or "data") + ".engine.machine.{data__engine__machine_key}".format(**locals()) + " must be string")
+                if data__engine_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".engine must not contain "+str(data__engine_keys)+" properties")
+        if "warnings" in data_keys:
+            data_keys.remove("warnings")
+            data__warnings = data["warnings"]
+            if not isinstance(data__warnings, (list, tuple)):
+                raise SchemaError("" + (name_prefix or "data") + ".warnings must be array")
+            data__warnings_is_list = isinstance(data__warnings, (list, tuple))
+            if data__warnings_is_list:
+                data__warnings_len = len(data__warnings)
+                for data__warnings_x, data__warnings_item in enumerate(data__warnings):
+                    if not isinstance(data__warnings_item, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".warnings[{data__warnings_x}]".format(**locals()) + " must be string")
+        if "environment" in data_keys:
+            data_keys.remove("environment")
+            data__environment = data["environment"]
+            if not isinstance(data__environment, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".environment must be object")
+            data__environment_is_dict = isinstance(data__environment, dict)
+            if data__environment_is_dict:
+                data__environment_keys = set(data__environment.keys())
+                for data__environment_key in data__environment_keys:
+                    if data__environment_key not in []:
+                        data__environment_value = data__environment.get(data__environment_key)
+                        if not isinstance(data__environment_value, (str)):
+                            raise SchemaError("" + (name_prefix or "data") + ".environment.{data__environment_key}".format(**locals()) + " must be string")
+        if "files" in data_keys:
+            data_keys.remove("files")
+            data__files = data["files"]
+            if not isinstance(data__files, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".files must be object")
+            data__files_is_dict = isinstance(data__files, dict)
+            if data__files_is_dict:
+                data__files_len = len(data__files)
+                if data__files_len < 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".files must contain at least 1 properties")
+                data__files_keys = set(data__files.keys())
+                for data__files_key in data__files_keys:
+                    if data__files_key not in []:
+                        data__files_value = data__files.get(data__files_key)
+                        if not isinstance(data__files_value, (dict)):
+                            raise SchemaError("" + (name_prefix or "data") + ".files.{data__files_key}".format(**locals()) + " must be object")
+                        data__files_value_is_dict = isinstance(data__files_value, dict)
+                        if data__files_value_is_dict:
+                            data__files_value__missing_keys = set(['sha256', 'bytes']) - data__files_value.keys()
+                            if data__files_value__missing_keys:
+                                raise SchemaError("" + (name_prefix or "data") + ".files.{data__files_key}".format(**locals()) + " must contain " + (str(sorted(data__files_value__missing_keys)) + " properties"))
+                            data__files_value_keys = set(data__files_value.keys())
+                            if "sha256" in data__files_value_keys:
+                                data__files_value_keys.remove("sha256")
+                                data__files_value__sha256 = data__files_value["sha256"]
+                                validate___definitions_sha256(data__files_value__sha256, custom_formats, (name_prefix or "data") + ".files.{data__files_key}.sha256".format(**locals()))
+                            if "bytes" in data__files_value_keys:
+                                data__files_value_keys.remove("bytes")
+                                data__files_value__bytes = data__files_value["bytes"]
+                                if not isinstance(data__files_value__bytes, (int)) and not (isinstance(data__files_value__bytes, float) and data__files_value__bytes.is_integer()) or isinstance(data__files_value__bytes, bool):
+                                    raise SchemaError("" + (name_prefix or "data") + ".files.{data__files_key}.bytes".format(**locals()) + " must be integer")
+                                if isinstance(data__files_value__bytes, (int, float, Decimal)) and not isinstance(data__files_value__bytes, bool):
+                                    if data__files_value__bytes < 0:
+                                        raise SchemaError("" + (name_prefix or "data") + ".files.{data__files_key}.bytes".format(**locals()) + " must be bigger than or equal to 0")
+                            if data__files_value_keys:
+                                raise SchemaError("" + (name_prefix or "data") + ".files.{data__files_key}".format(**locals()) + " must not contain "+str(data__files_value_keys)+" properties")
+        if data_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
+    return data
+
+def validate___definitions_triple(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (list, tuple)):
+        raise SchemaError("" + (name_prefix or "data") + " must be array")
+    data_is_list = isinstance(data, (list, tuple))
+    if data_is_list:
+        data_len = len(data)
+        if data_len < 3:
+            raise SchemaError("" + (name_prefix or "data") + " must contain at least 3 items")
+        if data_len > 3:
+            raise SchemaError("" + (name_prefix or "data") + " must contain less than or equal to 3 items")
+        for data_x, data_item in enumerate(data):
+            if not isinstance(data_item, (int, float, Decimal)) or isinstance(data_item, bool):
+                raise SchemaError("" + (name_prefix or "data") + "[{data_x}]".format(**locals()) + " must be number")
+    return data
+
+def validate___definitions_tensor(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (dict)):
+        raise SchemaError("" + (name_prefix or "data") + " must be object")
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data__missing_keys = set(['name', 'dtype', 'shape']) - data.keys()
+        if data__missing_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
+        data_keys = set(data.keys())
+        if "name" in data_keys:
+            data_keys.remove("name")
+            data__name = data["name"]
+            if not isinstance(data__name, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".name must be string")
+        if "dtype" in data_keys:
+            data_keys.remove("dtype")
+            data__dtype = data["dtype"]
+            if not (isinstance(data__dtype, str) and data__dtype == 'uint8' or isinstance(data__dtype, str) and data__dtype == 'int32' or isinstance(data__dtype, str) and data__dtype == 'int64' or isinstance(data__dtype, str) and data__dtype == 'float16' or isinstance(data__dtype, str) and data__dtype == 'float32'):
+                raise SchemaError("" + (name_prefix or "data") + ".dtype must be one of ['uint8', 'int32', 'int64', 'float16', 'float32']")
+        if "shape" in data_keys:
+            data_keys.remove("shape")
+            data__shape = data["shape"]
+            if not isinstance(data__shape, (list, tuple)):
+                raise SchemaError("" + (name_prefix or "data") + ".shape must be array")
+            data__shape_is_list = isinstance(data__shape, (list, tuple))
+            if data__shape_is_list:
+                data__shape_len = len(data__shape)
+                for data__shape_x, data__shape_item in enumerate(data__shape):
+                    if not isinstance(data__shape_item, (int)) and not (isinstance(data__shape_item, float) and data__shape_item.is_integer()) or isinstance(data__shape_item, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".shape[{data__shape_x}]".format(**locals()) + " must be integer")
+                    if isinstance(data__shape_item, (int, float, Decimal)) and not isinstance(data__shape_item, bool):
+                        if data__shape_item < -1:
+                            raise SchemaError("" + (name_prefix or "data") + ".shape[{data__shape_x}]".format(**locals()) + " must be bigger than or equal to -1")
+        if data_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
+    return data
+
+def validate___definitions_sha256(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (str)):
+        raise SchemaError("" + (name_prefix or "data") + " must be string")
+    if isinstance(data, str):
+        if not REGEX_PATTERNS['^[0-9a-f]{64}$'].search(data):
+            raise SchemaError("" + (name_prefix or "data") + " must match pattern ^[0-9a-f]{64}$")
+    return data

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest as Python values: what an artifact says about itself.
+
+The published form is ``schema.json``, next to this file; the dataclasses here mirror it field by field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a graph; a dimension of -1 is the dynamic batch."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The model an artifact was made from."""
+
+    name: str
+    task: str
+    dataset: str
+    classes: int
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Origin of the weights and the SHA-256 of their file."""
+
+    source: str
+    location: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class GraphInfo:
+    """The ONNX graph.
+
+    Attributes:
+        file: Name of the ONNX file in the artifact.
+        opset: Opset of the default domain.
+        precision: Precision typed into the graph.
+        resolution: (height, width) of the input in pixels.
+        batch: (smallest, largest) batch; equal for a static graph.
+        input: "image": uint8 [N, H, W, 3] RGB; "tensor": normalised float [N, 3, H, W].
+        output: "classes": uint8 class map [N, H, W]; "confidence": that and float probabilities [N, H, W];
+            "logits": the network's raw output.
+        inputs: Input tensors.
+        outputs: Output tensors.
+    """
+
+    file: str
+    opset: int
+    precision: str
+    resolution: tuple[int, int]
+    batch: tuple[int, int]
+    input: str
+    output: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From a frame to the graph's input, as the reference implementation evaluates.
+
+    Attributes:
+        colour: Channel order of the frame.
+        resize: "stretch": to the graph's size; "short-side-crop": short side to size / crop_ratio (rounded up), then
+            a centre crop.
+        kernel: "opencv-cubic" (a = -0.75, no antialiasing) or "pillow-bicubic" (a = -0.5, antialiasing).
+        crop_ratio: Part of the short side that the crop keeps.
+        mean: Per channel, of values in 0..1.
+        std: Per channel, of values in 0..1.
+    """
+
+    colour: str
+    resize: str
+    kernel: str
+    crop_ratio: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What still counts as agreement with PyTorch.
+
+    Attributes:
+        relative_l2: Largest ‖found - reference‖ / ‖reference‖ of the logits.
+        class_agreement: Smallest fraction of equal classes (pixels, or top-1 of frames).
+        conceded_margin: Where the classes differ, the largest reference logit given away: reference logit of the
+            reference's class minus that of the engine's class, in units of the logits' standard deviation.
+    """
+
+    relative_l2: float
+    class_agreement: float
+    conceded_margin: float
+
+
+@dataclass(frozen=True)
+class FrameAgreement:
+    """How an output compares with PyTorch's on one frame; None where the output does not show the quantity."""
+
+    frame: str
+    class_agreement: float
+    miou: float | None
+    conceded_margin: float
+    finite: bool = True
+    relative_l2: float | None = None
+    max_error: float | None = None
+    cosine: float | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The comparison that travels with an artifact."""
+
+    against: str
+    passed: bool
+    budget: Budget
+    frames: tuple[FrameAgreement, ...]
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """How an engine was compiled and what runs it.
+
+    Attributes:
+        target: Machine it is for.
+        precision: Precision it computes in.
+        state: "compiled", or "lowered" when only the compile step is left.
+        compiler: Name of the compiler.
+        compiler_version: Its exact version.
+        backend: Runtime backend that loads it.
+        entry: File the backend loads.
+        options: Options the backend must run with.
+        machine: Machine it was compiled on.
+    """
+
+    target: str
+    precision: str
+    state: str
+    compiler: str
+    compiler_version: str
+    backend: str
+    entry: str
+    options: dict[str, str | int | bool]
+    machine: dict[str, str]
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """Hash and size of one file."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything an artifact says about itself."""
+
+    kind: str
+    key: str
+    created: str
+    tool: str
+    model: ModelInfo
+    weights: WeightsInfo
+    graph: GraphInfo
+    preprocess: Preprocess
+    agreement: Agreement
+    engine: EngineInfo | None = None
+    warnings: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, FileInfo] = field(default_factory=dict)
+    schema: int = SCHEMA_VERSION
+
+
+def to_json(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as plain JSON values."""
+    return dataclasses.asdict(manifest)
+
+
+def from_json(data: dict[str, Any]) -> Manifest:
+    """Build a manifest from JSON values that the schema has accepted."""
+    return _decode(Manifest, data)  # type: ignore[no-any-return]
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    """Turn JSON values into the dataclasses and tuples that an annotation names."""
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        options = [option for option in typing.get_args(kind) if option is not type(None)]
+        return value if value is None or len(options) > 1 else _decode(options[0], value)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: _decode(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
+    if origin is tuple:
+        item = typing.get_args(kind)[0]
+        return tuple(_decode(item, entry) for entry in value)
+    if origin is dict:
+        item = typing.get_args(kind)[1]
+        return {name: _decode(item, entry) for name, entry in value.items()}
+    return float(value) if kind is float else value

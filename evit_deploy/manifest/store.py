@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Artifact folders on disk: read and checked, or written whole.
+
+Writing goes to a temporary sibling folder that is renamed into place, so a killed command or a full disk leaves no
+half artifact and an earlier one stays as it was. One writer at a time: a file lock in the workspace folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evit_deploy.errors import ArtifactError, EvitError, MissingExtraError, UsageError
+from evit_deploy.manifest._validator import SchemaError, validate
+from evit_deploy.manifest.model import SCHEMA_VERSION, FileInfo, Manifest, from_json, to_json
+
+MANIFEST = "manifest.json"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def content_key(**inputs: Any) -> str:
+    """Hash of everything an artifact is made from; any JSON values."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and validate the manifest of an artifact.
+
+    Raises:
+        UsageError: The folder is not an artifact.
+        ArtifactError: The manifest is damaged, or of a newer version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} is not an artifact of evit-deploy",
+            found=f"no {MANIFEST}" if folder.is_dir() else "no such folder",
+            expected="a folder written by evit-deploy export or build",
+            fix="evit-deploy export MODEL, then evit-deploy build MODEL --target cpu",
+        )
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read", found=str(error), fix="write the artifact again") from error
+    _require_known_version(path, data)
+    try:
+        validate(data)  # type: ignore[no-untyped-call]
+    except SchemaError as error:
+        raise ArtifactError(
+            f"{path} does not follow the manifest schema", found=str(error), fix="write the artifact again"
+        ) from error
+    return from_json(data)
+
+
+def _require_known_version(path: Path, data: Any) -> None:
+    version = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise ArtifactError(f"{path} is not a manifest", expected="a JSON object with a whole number 'schema'")
+    if version > SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} was written by a newer evit-deploy",
+            found=f"manifest version {version}",
+            expected=f"at most {SCHEMA_VERSION}",
+            fix="pip install --upgrade evit-deploy",
+        )
+
+
+def read_artifact(folder: Path) -> Manifest:
+    """Read a manifest and check the hash of every file it lists.
+
+    Raises:
+        ArtifactError: A file is missing, truncated or was edited.
+    """
+    manifest = read_manifest(folder)
+    for name, info in manifest.files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise ArtifactError(f"{folder} is incomplete", found=f"no file {name}", fix="write the artifact again")
+        found = sha256_of(path)
+        if found != info.sha256:
+            raise ArtifactError(
+                f"{path} is not the file that was verified",
+                found=f"SHA-256 {found[:16]}…, {path.stat().st_size} bytes",
+                expected=f"SHA-256 {info.sha256[:16]}…, {info.bytes} bytes",
+                fix="write the artifact again, or copy it again",
+            )
+    return manifest
+
+
+def read_existing(folder: Path, key: str) -> Manifest | None:
+    """The artifact in a folder, if it is whole and was made from the inputs of `key`; else None."""
+    try:
+        manifest = read_artifact(folder)
+    except (UsageError, ArtifactError):
+        return None
+    return manifest if manifest.key == key else None
+
+
+@contextmanager
+def write_artifact(folder: Path) -> Iterator[ArtifactWriter]:
+    """Write an artifact folder, all or nothing.
+
+    Yields:
+        A writer: put files into ``writer.folder``, then call ``writer.commit(manifest)``. Without that call, or after
+        an error, nothing is left behind.
+
+    Raises:
+        UsageError: The place cannot be written, is locked by another process, or the disk is full.
+    """
+    with _writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _exclusive(folder):
+            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            try:
+                yield ArtifactWriter(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class ArtifactWriter:
+    """A folder in the making.
+
+    Attributes:
+        folder: Temporary folder to write into.
+        destination: Where it will stand.
+    """
+
+    folder: Path
+    destination: Path
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """List and hash all files, write the manifest and move the folder into place."""
+        files = {path.name: FileInfo(sha256_of(path), path.stat().st_size) for path in sorted(self.folder.iterdir())}
+        manifest = dataclasses.replace(manifest, files=files)
+        data = to_json(manifest)
+        text = json.dumps(data, indent=2, ensure_ascii=False)
+        validate(json.loads(text))  # type: ignore[no-untyped-call]
+        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        self.folder.chmod(0o755)
+        _replace_folder(self.folder, self.destination)
+        return manifest
+
+
+def _replace_folder(new: Path, destination: Path) -> None:
+    """Rename `new` to `destination`; an earlier folder steps aside first, and comes back if the rename fails."""
+    if not destination.exists():
+        new.rename(destination)
+        return
+    aside = new.with_name(new.name + ".old")
+    destination.rename(aside)
+    try:
+        new.rename(destination)
+    except OSError:
+        aside.rename(destination)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    try:
+        from filelock import FileLock, Timeout
+    except ImportError:
+        raise MissingExtraError("filelock", "cli", "Writing artifacts") from None
+    lock = FileLock(str(folder.parent / f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"another process is writing {folder}", fix="wait until it is done, then run the command again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn the operating system's errors into words."""
+    try:
+        yield
+    except EvitError:
+        raise
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {folder}",
+            found=f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else ""),
+            expected="a writable folder with enough free space",
+            fix="free some space, or choose another place with --workspace DIR or EVIT_WORKSPACE",
+        ) from error

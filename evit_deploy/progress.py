@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long work tells about itself: steps with a name, each perhaps with a count.
+
+Libraries call ``with progress("verify", 3) as step: … step.advance()``. The command line shows bars; programs and
+tests pass nothing and hear nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Step(Protocol):
+    """One step under way."""
+
+    def advance(self) -> None:
+        """One more of the step's items is done."""
+
+
+Progress = Callable[..., AbstractContextManager[Step]]
+"""Called as ``progress(name)`` or ``progress(name, total)``."""
+
+
+class _Silent:
+    def advance(self) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def silent(name: str, total: int | None = None) -> Iterator[Step]:
+    """A progress that says nothing."""
+    yield _Silent()
