@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an output compares with PyTorch's, and what passes: one place for the whole project.
+
+A class map alone cannot tell a harmless tie from a fault, so every comparison looks back at PyTorch's logits: where
+the classes differ, how much reference logit did the engine give away by its choice? Rounding flips pixels whose two
+best logits are nearly equal; a fault also flips pixels where they are far apart. That is the *conceded margin*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evit_deploy.data.resize import upsample_bicubic
+from evit_deploy.errors import CheckFailedError
+from evit_deploy.manifest.model import Agreement, Budget, FrameAgreement
+
+Array = npt.NDArray[Any]
+
+BUDGETS = {
+    # FP32 twice: only the order of sums differs. Seen on all models: relative L2 below 1e-5.
+    "fp32": Budget(relative_l2=1e-4, class_agreement=0.999, conceded_margin=1e-3),
+    # BF16 keeps 8 bits: 2^-9 per rounding, some 40 layers deep. Seen on the demo models: docs/numerics.md.
+    "bf16": Budget(relative_l2=5e-2, class_agreement=0.97, conceded_margin=0.5),
+}
+
+
+def compare_frame(name: str, reference: Array, outputs: Mapping[str, Array]) -> FrameAgreement:
+    """Compare the outputs of one frame with PyTorch's logits.
+
+    Args:
+        name: Name of the frame.
+        reference: PyTorch's logits, float32 [classes] or [classes, h, w].
+        outputs: The engine's outputs for the frame: "logits" of the same shape, or "classes" uint8 [H, W] (and
+            "confidence" beside it).
+    """
+    if "logits" in outputs:
+        return _compare_logits(name, reference, np.asarray(outputs["logits"], np.float32))
+    return _compare_class_map(name, reference, outputs)
+
+
+def judge(against: str, budget: Budget, frames: Sequence[FrameAgreement]) -> Agreement:
+    """Hold all frames against a budget."""
+    passed = all(not broken_limits(frame, budget) for frame in frames)
+    return Agreement(against, passed, budget, tuple(frames))
+
+
+def broken_limits(frame: FrameAgreement, budget: Budget) -> list[str]:
+    """The limits a frame breaks, in words; empty if it passes."""
+    broken = []
+    if not frame.finite:
+        broken.append("NaN or infinity in the output")
+    if frame.relative_l2 is not None and not frame.relative_l2 <= budget.relative_l2:
+        broken.append(f"relative L2 {frame.relative_l2:.2e}, at most {budget.relative_l2:.0e}")
+    if not frame.class_agreement >= budget.class_agreement:
+        broken.append(f"{frame.class_agreement:.3%} of classes equal, at least {budget.class_agreement:.1%}")
+    if not frame.conceded_margin <= budget.conceded_margin:
+        broken.append(f"conceded margin {frame.conceded_margin:.2e} σ, at most {budget.conceded_margin:.0e} σ")
+    return broken
+
+
+def require(agreement: Agreement, subject: str, fix: str) -> None:
+    """Raise unless an agreement passed.
+
+    Raises:
+        CheckFailedError: The first frame outside the budget, and by how much.
+    """
+    for frame in agreement.frames:
+        if broken := broken_limits(frame, agreement.budget):
+            raise CheckFailedError(
+                f"{subject} does not agree with {agreement.against}",
+                found=f"on {frame.frame}: {'; '.join(broken)}",
+                expected="agreement on every frame",
+                fix=fix,
+            )
+
+
+def worst(frames: Sequence[FrameAgreement]) -> FrameAgreement:
+    """The worst value of every quantity over all frames, as a row of its own."""
+
+    def pick(field: str, choose: Any) -> Any:
+        values = [value for frame in frames if (value := getattr(frame, field)) is not None]
+        return choose(values) if values else None
+
+    return FrameAgreement(
+        frame="worst",
+        class_agreement=pick("class_agreement", min),
+        miou=pick("miou", min),
+        conceded_margin=pick("conceded_margin", max),
+        finite=pick("finite", min),
+        relative_l2=pick("relative_l2", max),
+        max_error=pick("max_error", max),
+        cosine=pick("cosine", min),
+    )
+
+
+def mean_iou(reference: Array, found: Array, classes: int) -> float:
+    """Mean intersection over union of two class maps, over the classes in either."""
+    pairs = np.bincount(reference.astype(np.intp).ravel() * classes + found.ravel(), minlength=classes * classes)
+    table = pairs.reshape(classes, classes)
+    intersection = np.diag(table)
+    union = table.sum(axis=0) + table.sum(axis=1) - intersection
+    return float((intersection[union > 0] / union[union > 0]).mean())
+
+
+def class_map(logits: Array, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Class map [height, width] of logits [classes, h, w]: bicubic upsampling, then argmax (the reference's rule)."""
+    return np.asarray(upsample_bicubic(logits, height, width).argmax(axis=0), np.uint8)
+
+
+def _compare_logits(name: str, reference: Array, found: Array) -> FrameAgreement:
+    error = found.astype(np.float64) - reference
+    norm = float(np.linalg.norm(reference))
+    finite = bool(np.isfinite(found).all())
+    cosine = float(np.vdot(reference, found) / max(norm * float(np.linalg.norm(found)), 1e-30)) if finite else None
+    ours, theirs = reference.argmax(axis=0), found.argmax(axis=0)
+    return FrameAgreement(
+        frame=name,
+        class_agreement=float((ours == theirs).mean()),
+        miou=mean_iou(ours, theirs, len(reference)) if reference.ndim == 3 else None,
+        conceded_margin=_conceded_margin(reference, ours, theirs),
+        finite=finite,
+        relative_l2=float(np.linalg.norm(error)) / max(norm, 1e-30) if finite else float("inf"),
+        max_error=float(np.abs(error).max()) if finite else float("inf"),
+        cosine=cosine,
+    )
+
+
+def _compare_class_map(name: str, reference: Array, outputs: Mapping[str, Array]) -> FrameAgreement:
+    found = np.asarray(outputs["classes"])
+    logits = upsample_bicubic(reference, *found.shape)
+    ours = logits.argmax(axis=0)
+    confidence = outputs.get("confidence")
+    # A class number past the last one is as broken as a NaN; it is clipped so that the comparison can go on.
+    finite = bool(found.max() < len(reference)) and (confidence is None or bool(np.isfinite(confidence).all()))
+    found = np.minimum(found, len(reference) - 1)
+    return FrameAgreement(
+        frame=name,
+        class_agreement=float((ours == found).mean()),
+        miou=mean_iou(ours, found, len(reference)),
+        conceded_margin=_conceded_margin(logits, ours, found),
+        finite=finite,
+        max_error=None if confidence is None else _confidence_error(logits, ours, confidence),
+    )
+
+
+def _conceded_margin(logits: Array, ours: Array, theirs: Array) -> float:
+    """Largest reference logit given away, in standard deviations of the reference's logits."""
+    differ = ours != theirs
+    if not differ.any():
+        return 0.0
+    if logits.ndim == 1:
+        given = logits[ours] - logits[theirs]
+    else:
+        columns = logits[:, differ]
+        pick = np.arange(columns.shape[1])
+        given = (columns[ours[differ], pick] - columns[theirs[differ], pick]).max()
+    return float(given) / max(float(logits.std()), 1e-30)
+
+
+def _confidence_error(logits: Array, ours: Array, confidence: Array) -> float:
+    best = np.take_along_axis(logits, ours[None], axis=0)
+    expected = 1.0 / np.exp(logits - best).sum(axis=0)
+    return float(np.abs(expected - confidence).max())

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames from files: one image, a folder of images, a drawn scene, or the photos that installed packages ship."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from evit_deploy.errors import MissingExtraError, UsageError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+_PHOTOS = (
+    ("sklearn", "datasets/images/china.jpg"),
+    ("skimage", "data/astronaut.png"),
+    ("sklearn", "datasets/images/flower.jpg"),
+    ("skimage", "data/coffee.png"),
+    ("skimage", "data/chelsea.png"),
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A named image.
+
+    Attributes:
+        name: File name, or "scene:SEED".
+        image: uint8 [H, W, 3] RGB.
+        real: Whether it is a photo rather than a drawn scene.
+    """
+
+    name: str
+    image: npt.NDArray[np.uint8]
+    real: bool = True
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an image file as uint8 [H, W, 3] RGB, turned upright as its EXIF tag says.
+
+    Raises:
+        UsageError: No such file, or not an image.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError:
+        raise MissingExtraError("pillow", "images", "Reading image files") from None
+    if not path.is_file():
+        raise UsageError(f"there is no image {path}", fix="check the path")
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UsageError(
+            f"{path} is not an image that can be read",
+            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            expected=f"one of {', '.join(SUFFIXES)}",
+        ) from error
+
+
+def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    """Write uint8 [H, W, 3] RGB or [H, W] grey; the suffix names the format.
+
+    Raises:
+        UsageError: Unknown format, or the place cannot be written.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingExtraError("pillow", "images", "Writing image files") from None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    except (OSError, ValueError) as error:
+        path.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {path}", found=str(error), fix="choose another place with --out") from error
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All image files of a folder and its subfolders, sorted.
+
+    Raises:
+        UsageError: No such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}", fix="check the path")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UsageError(f"there is no image in {folder}", expected=f"files ending in {', '.join(SUFFIXES)}")
+    return paths
+
+
+def read_source(source: str, size: tuple[int, int] = (1024, 2048)) -> Iterator[Frame]:
+    """Frames of an image file, of a folder, or of a drawn street scene ("scene:SEED").
+
+    Args:
+        source: Path, or "scene:SEED".
+        size: (height, width) of a drawn scene.
+    """
+    kind, _, seed = source.partition(":")
+    if kind == "scene" and not Path(source).exists():
+        if not seed.isdigit():
+            raise UsageError(f"'{source}' names no scene", expected="scene:SEED with a whole number, such as scene:7")
+        yield scene_frame(int(seed), size)
+        return
+    path = Path(source)
+    for file in list_images(path) if path.is_dir() else [path]:
+        yield Frame(file.name, read_image(file))
+
+
+def scene_frame(seed: int, size: tuple[int, int]) -> Frame:
+    """A drawn street scene as a frame."""
+    from evit_deploy.data.scenes import render_scene
+
+    return Frame(f"scene:{seed}", render_scene(seed, *size).image, real=False)
+
+
+def installed_photos() -> list[Path]:
+    """Real photos that ship with installed packages (scikit-learn, scikit-image, Matplotlib); may be empty."""
+    found = []
+    for package, name in _PHOTOS:
+        spec = importlib.util.find_spec(package)
+        for root in (spec.submodule_search_locations or []) if spec else []:
+            if (path := Path(root) / name).is_file():
+                found.append(path)
+    return found

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO on the CPU, with the precision said aloud.
+
+OpenVINO's own default on a CPU with BF16 instructions is BF16, without saying so: two "FP32" runs of one model then
+differ by 1e-2. Here the manifest decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from evit_deploy.errors import MissingExtraError, UnavailableError
+from evit_deploy.manifest import Manifest
+from evit_deploy.runtime.backends import output_buffers
+
+PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoBackend:
+    """One infer request; outputs are numpy arrays owned here, one set per batch size."""
+
+    def __init__(self, compiled: Any, manifest: Manifest) -> None:
+        self._compiled, self._manifest = compiled, manifest
+        self._requests: dict[int, tuple[Any, dict[str, npt.NDArray[Any]]]] = {}
+
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Run on the caller's arrays, without copying them."""
+        batch = next(iter(inputs.values())).shape[0]
+        if batch not in self._requests:
+            self._requests[batch] = self._bind(batch)
+        request, outputs = self._requests[batch]
+        request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+        return outputs
+
+    def _bind(self, batch: int) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
+        import openvino as ov
+
+        request = self._compiled.create_infer_request()
+        outputs = output_buffers(self._manifest, batch)
+        for name, array in outputs.items():
+            request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+        return request, outputs
+
+    def close(self) -> None:
+        """Free the compiled graph."""
+        self._requests.clear()
+        self._compiled = None
+
+
+def settings(precision: str, threads: int) -> dict[str, str | int]:
+    """OpenVINO properties for the lowest latency at exactly this precision."""
+    return {
+        "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+
+
+def open_backend(folder: Path, manifest: Manifest, threads: int) -> OpenVinoBackend:
+    """Load an engine compiled by OpenVINO."""
+    try:
+        import openvino as ov
+    except ImportError:
+        raise MissingExtraError("openvino", "openvino", "This engine") from None
+    assert manifest.engine is not None
+    path = folder / manifest.engine.entry
+    hint = settings(manifest.engine.precision, threads)
+    try:
+        compiled = ov.Core().compile_model(str(path), "CPU", hint)
+    except RuntimeError as error:
+        raise UnavailableError(
+            f"OpenVINO {ov.__version__} cannot load {path}",
+            found=str(error).strip().splitlines()[-1],
+            expected=f"OpenVINO {manifest.engine.compiler_version}",
+            fix=f"build it on this machine: evit-deploy build {manifest.model.name} --target cpu",
+        ) from error
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if used != hint["INFERENCE_PRECISION_HINT"]:
+        raise UnavailableError(
+            f"this CPU cannot run the engine in {manifest.engine.precision}",
+            found=f"OpenVINO would compute in {used}",
+            fix=f"evit-deploy build {manifest.model.name} --target cpu --fp32",
+        )
+    return OpenVinoBackend(compiled, manifest)

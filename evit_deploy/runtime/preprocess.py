@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a frame to the graph's input, by the rules in the manifest."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evit_deploy.data.resize import resize_image
+from evit_deploy.errors import UsageError
+from evit_deploy.manifest import GraphInfo, Preprocess
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+def check_frame(frame: Any) -> UInt8:
+    """Return a frame that is uint8 [H, W, 3] with H, W ≥ 1.
+
+    Raises:
+        UsageError: Anything else, with what it was.
+    """
+    if not isinstance(frame, np.ndarray):
+        raise UsageError("a frame must be a numpy array", found=type(frame).__name__, expected="uint8 [H, W, 3] RGB")
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+        raise UsageError(
+            "this is no frame",
+            found=f"{frame.dtype} {list(frame.shape)}",
+            expected="uint8 [H, W, 3] RGB, H and W at least 1",
+            fix="convert grey or RGBA images to RGB, floats in 0..1 to (255 * x).round().astype('uint8')",
+        )
+    return frame
+
+
+def fit_frame(frame: UInt8, rules: Preprocess, height: int, width: int) -> UInt8:
+    """Resize (and for classifiers crop) a frame to the graph's size.
+
+    Args:
+        frame: uint8 [H, W, 3] RGB.
+        rules: The manifest's preprocessing.
+        height: Height of the graph's input in pixels.
+        width: Width of the graph's input in pixels.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    if rules.resize == "stretch":
+        return resize_image(frame, height, width, rules.kernel)
+    sized = resize_image(frame, *_covering_size(frame.shape[:2], rules.crop_ratio, height, width), rules.kernel)
+    top, left = round((sized.shape[0] - height) / 2), round((sized.shape[1] - width) / 2)
+    return sized[top : top + height, left : left + width]
+
+
+def _covering_size(size: tuple[int, ...], crop_ratio: float, height: int, width: int) -> tuple[int, int]:
+    """Smallest size of the frame's shape that covers the crop; the long side is rounded down, as torchvision does."""
+    tall, wide = size
+    least_height, least_width = math.ceil(height / crop_ratio), math.ceil(width / crop_ratio)
+    if least_height * wide >= least_width * tall:
+        return least_height, least_height * wide // tall
+    return least_width * tall // wide, least_width
+
+
+def graph_input(images: UInt8, graph: GraphInfo, rules: Preprocess) -> npt.NDArray[Any]:
+    """Turn fitted images into the graph's input.
+
+    Args:
+        images: uint8 [N, H, W, 3] of the graph's size.
+        graph: The manifest's graph.
+        rules: The manifest's preprocessing.
+
+    Returns:
+        The images themselves for an "image" graph; normalised float32 [N, 3, H, W] for a "tensor" graph.
+    """
+    if graph.input == "image":
+        return images
+    return normalise(images, rules)
+
+
+def normalise(images: UInt8, rules: Preprocess) -> npt.NDArray[np.float32]:
+    """(image / 255 - mean) / std, as contiguous float32 [N, 3, H, W]."""
+    mean, std = (np.array(values, np.float32) for values in (rules.mean, rules.std))
+    scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
