@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evit-deploy build``: an export in, a verified engine out."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import evit_deploy
+from evit_deploy.agreement import BUDGETS, require
+from evit_deploy.engines.compiler import Compiler, choose_compiler
+from evit_deploy.errors import UnavailableError, UsageError
+from evit_deploy.manifest import (
+    EngineInfo,
+    Manifest,
+    content_key,
+    read_artifact,
+    read_existing,
+    write_artifact,
+)
+from evit_deploy.progress import Progress, silent
+from evit_deploy.runtime.engine import open_engine
+from evit_deploy.runtime.verify import REFERENCE, Reference, verify
+from evit_deploy.targets import TargetSpec, find_target
+from evit_deploy.targets.machine import describe
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+
+
+def build_engine(
+    export: Path,
+    folder: Path,
+    *,
+    target: str,
+    precision: str = "fp32",
+    compiler: str | None = None,
+    progress: Progress = silent,
+) -> tuple[Manifest, bool]:
+    """Compile an export for a target, and write the engine only if it agrees with PyTorch.
+
+    Args:
+        export: Folder written by ``evit-deploy export``.
+        folder: Where to write, such as ``engines/b1-seg.cpu.fp32``.
+        target: Name of the target.
+        precision: "fp32" or "bf16".
+        compiler: Name of the compiler; None takes the target's best one that is installed.
+        progress: Told about every step.
+
+    Returns:
+        The manifest, and whether anything was written: False if the folder already holds exactly this engine.
+
+    Raises:
+        UsageError: No such export or target, or a precision that the target does not have.
+        UnavailableError: No compiler here can do it.
+        CheckFailedError: The engine does not agree with PyTorch.
+    """
+    spec = find_target(target)
+    _check_precision(spec, precision)
+    with progress("check the export"):
+        source = read_artifact(export)
+        if source.kind != "export":
+            raise UsageError(f"{export} is an engine, not an export", fix="name the model or its export folder")
+        chosen = choose_compiler(spec, precision, compiler)
+    key = _key(source, spec, precision, chosen)
+    if (existing := read_existing(folder, key)) is not None:
+        return existing, False
+    with write_artifact(folder) as writer:
+        for file in (source.graph.file, REFERENCE):
+            shutil.copyfile(export / file, writer.folder / file)
+        with progress(f"compile with {chosen.name}"):
+            entry = chosen.compile(writer.folder / source.graph.file, writer.folder, precision)
+        manifest = _manifest(source, spec, precision, chosen, entry, key)
+        manifest = _verified(writer.folder, manifest, progress)
+        return writer.commit(manifest), True
+
+
+def engine_name(export: Path, target: str, precision: str, compiler: str | None = None) -> str:
+    """Folder name of an engine; a compiler that was named explicitly becomes part of it."""
+    return ".".join([export.name, target, precision, *([compiler] if compiler else [])])
+
+
+def _check_precision(spec: TargetSpec, precision: str) -> None:
+    if not spec.compilers:
+        raise UnavailableError(f"cannot build for {spec.title}", found=spec.note, fix="--target cpu")
+    if precision in spec.precisions:
+        return
+    reason = {
+        "fp16": "CPUs compute FP16 graphs in FP32 behind the user's back, so an FP16 engine would not be one",
+        "int8": "INT8 is not part of this version",
+    }.get(precision)
+    raise UsageError(
+        f"{precision} is not built for {spec.name}",
+        found=reason,
+        expected=f"--{' or --'.join(spec.precisions)}",
+        fix="--bf16 is the fast choice on CPUs with BF16 instructions (evit-deploy doctor says)",
+    )
+
+
+def _key(source: Manifest, spec: TargetSpec, precision: str, compiler: Compiler) -> str:
+    return content_key(
+        export=source.key,
+        graph=source.files[source.graph.file].sha256,
+        reference=source.files[REFERENCE].sha256,
+        target=spec.name,
+        precision=precision,
+        compiler=[compiler.name, compiler.version()],
+        machine=describe()["processor"],
+        tool=evit_deploy.__version__,
+    )
+
+
+def _manifest(source: Manifest, spec: TargetSpec, precision: str, compiler: Compiler, entry: str, key: str) -> Manifest:
+    engine = EngineInfo(
+        target=spec.name,
+        precision=precision,
+        state="compiled",
+        compiler=compiler.name,
+        compiler_version=compiler.version() or "",
+        backend=compiler.backend,
+        entry=entry,
+        options={},
+        machine=describe(),
+    )
+    created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return replace(source, kind="engine", key=key, created=created, tool=evit_deploy.__version__, engine=engine)
+
+
+def _verified(folder: Path, manifest: Manifest, progress: Progress) -> Manifest:
+    """Load the engine as a robot would, run the reference frames, and keep the comparison."""
+    assert manifest.engine is not None
+    reference = Reference.load(folder)
+    with progress("load the engine"):
+        engine = open_engine(folder, manifest)
+    precision = manifest.engine.precision
+    with engine, progress("verify against PyTorch", len(reference.names)) as step:
+        agreement = verify(engine.infer, manifest, reference, BUDGETS[precision], step.advance)
+    fix = "build with --fp32" if precision != "fp32" else "try another --compiler, and report it"
+    require(agreement, f"the {precision} engine compiled by {manifest.engine.compiler}", fix)
+    return replace(manifest, agreement=agreement)

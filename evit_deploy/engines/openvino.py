@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO as a compiler: the graph in its own format, run at exactly the precision asked for."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from evit_deploy.runtime.backends.openvino import PRECISION_HINTS
+
+ENTRY = "model.xml"
+
+
+class OpenVinoCompiler:
+    """Converts to OpenVINO's intermediate representation, weights kept in FP32."""
+
+    name = "openvino"
+    backend = "openvino"
+    extra = "openvino"
+
+    def version(self) -> str | None:
+        """Version of OpenVINO, or None."""
+        try:
+            return metadata.version("openvino")
+        except metadata.PackageNotFoundError:
+            return None
+
+    def obstacle(self, precision: str) -> str | None:
+        """BF16 needs a CPU with the instructions; FP16 would be emulated."""
+        if precision not in PRECISION_HINTS:
+            return f"on CPUs it computes in FP32 or BF16, not in {precision.upper()}"
+        if precision == "bf16" and "BF16" not in _capabilities():
+            return "this CPU has no BF16 instructions (avx512_bf16 or amx_bf16)"
+        return None
+
+    def compile(self, graph: Path, folder: Path, precision: str) -> str:
+        """Convert the graph; the precision is a setting at load time, checked there."""
+        import openvino as ov
+
+        ov.save_model(ov.Core().read_model(str(graph)), str(folder / ENTRY), compress_to_fp16=False)
+        return ENTRY
+
+
+def _capabilities() -> list[str]:
+    import openvino as ov
+
+    return list(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+COMPILER = OpenVinoCompiler()
