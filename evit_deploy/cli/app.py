@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All commands of ``evit-deploy``, in the order a user needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+import evit_deploy
+from evit_deploy.cli import build, doctor, export, models, profile, run, targets, verify
+
+
+@dataclass
+class State:
+    """Options of the application itself."""
+
+    debug: bool = False
+
+
+state = State()
+app = typer.Typer(
+    name="evit-deploy",
+    help="EfficientViT from PyTorch weights to a verified engine, and the runtime to embed it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"evit-deploy {evit_deploy.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """EfficientViT from PyTorch weights to a verified engine, and the runtime to embed it."""
+    state.debug = debug
+
+
+for module in (models, targets, doctor, export, build, verify, profile, run):
+    app.command(module.__name__.rpartition(".")[2])(module.command)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evit-deploy build``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evit_deploy.cli.common import (
+    HERE,
+    Bars,
+    Json,
+    Workspace,
+    agreement_table,
+    artifact_folder,
+    print_json,
+    warn,
+)
+from evit_deploy.errors import UsageError
+
+
+def command(
+    model: Annotated[
+        str | None, typer.Argument(help="Name of an export, or its folder. Default: all that have no such engine yet.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="Machine to build for; see evit-deploy targets.")] = "cpu",
+    fp32: Annotated[bool, typer.Option("--fp32", help="FP32, really FP32 (default).")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="BF16, where the CPU has it.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="FP16.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="INT8.")] = False,
+    compiler: Annotated[
+        str | None, typer.Option(help="Take this compiler; its name becomes part of the engine's.")
+    ] = None,
+    workspace: Workspace = HERE,
+    json: Json = False,
+) -> None:
+    """Compile an export for a machine, and check the engine against PyTorch before it is written."""
+    flags = {"fp32": fp32, "bf16": bf16, "fp16": fp16, "int8": int8}
+    chosen = [name for name, wanted in flags.items() if wanted] or ["fp32"]
+    if len(chosen) > 1:
+        raise UsageError("an engine has one precision", found=" ".join(f"--{name}" for name in chosen))
+    from evit_deploy.engines.build import build_engine, engine_name
+    from evit_deploy.manifest.model import to_json
+
+    results = []
+    for export in [artifact_folder(workspace, "export", model)] if model else _exports(workspace):
+        folder = workspace / "engines" / engine_name(export, target, chosen[0], compiler)
+        typer.echo(f"{folder}", err=True)
+        manifest, written = build_engine(
+            export, folder, target=target, precision=chosen[0], compiler=compiler, progress=Bars()
+        )
+        warn(manifest)
+        results.append(to_json(manifest))
+        if json:
+            continue
+        if not written:
+            typer.echo(f"nothing to do: {folder} is exactly this engine")
+        agreement_table(manifest.agreement)
+        assert manifest.engine is not None
+        typer.echo(f"\n{folder}  by {manifest.engine.compiler} {manifest.engine.compiler_version}")
+        typer.echo(f"next:  evit-deploy run {folder} IMAGE    or    evit-deploy profile {folder}")
+    if json:
+        print_json(results)
+
+
+def _exports(workspace: Path) -> list[Path]:
+    found = sorted(path.parent for path in (workspace / "export").glob("*/manifest.json"))
+    if not found:
+        raise UsageError(f"there is no export in {workspace / 'export'}", fix="evit-deploy export MODEL")
+    return found

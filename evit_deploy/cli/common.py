@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all commands share: the workspace, tables, bars, and the words for sizes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evit_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from evit_deploy.manifest import Agreement, Manifest
+
+Workspace = Annotated[
+    Path,
+    typer.Option("--workspace", envvar="EVIT_WORKSPACE", help="Folder that holds export/, engines/ and profiles/."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+HERE = Path()
+
+
+def parse_resolution(text: str | None) -> tuple[int, int] | None:
+    """Read "HxW".
+
+    Raises:
+        UsageError: Something else.
+    """
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise UsageError(f"'{text}' is no resolution", expected="HEIGHTxWIDTH, such as 512x1024")
+    return int(height), int(width)
+
+
+def parse_batch(text: str) -> tuple[int, int]:
+    """Read "N" or "A..B".
+
+    Raises:
+        UsageError: Something else.
+    """
+    low, dots, high = text.partition("..")
+    if not (low.isdigit() and (high.isdigit() if dots else True)):
+        raise UsageError(f"'{text}' is no batch", expected="a number such as 1, or a range such as 1..8")
+    return int(low), int(high if dots else low)
+
+
+def artifact_folder(workspace: Path, room: str, name: str) -> Path:
+    """Where a name or path given on the command line points to.
+
+    A path that exists is taken as it is; a plain name stands for a folder in the workspace.
+    """
+    path = Path(name)
+    return path if path.is_dir() or len(path.parts) > 1 else workspace / room / name
+
+
+def print_json(data: Any) -> None:
+    """Print JSON to standard output."""
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a plain table; the first column and text are flush left, numbers flush right."""
+    widths = [max(len(row[index]) for row in [headers, *rows]) for index in range(len(headers))]
+    right = [all(_is_number(row[index]) for row in rows) for index in range(len(headers))]
+    for row in (headers, ["-" * width for width in widths], *rows):
+        cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit() or cell in ("", "-")
+
+
+def agreement_table(agreement: Agreement) -> None:
+    """Print how every frame compares, and the worst case."""
+    from evit_deploy.agreement import worst
+
+    rows = [
+        [
+            row.frame,
+            _number(row.relative_l2, ".1e"),
+            _number(row.max_error, ".1e"),
+            _number(row.cosine, ".6f"),
+            f"{row.class_agreement:.4%}",
+            _number(row.miou, ".5f"),
+            f"{row.conceded_margin:.1e}",
+        ]
+        for row in (*agreement.frames, worst(agreement.frames))
+    ]
+    print_table(["frame", "relative L2", "max error", "cosine", "classes equal", "mIoU", "margin σ"], rows)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def warn(manifest: Manifest) -> None:
+    """Repeat the warnings that an artifact carries."""
+    for text in manifest.warnings:
+        typer.secho(f"warning: {text}", fg="yellow", err=True)
+
+
+class Bars:
+    """Progress for people: a bar on a terminal, one line per finished step elsewhere. Goes to standard error."""
+
+    @contextmanager
+    def __call__(self, name: str, total: int | None = None) -> Iterator[Any]:
+        """Show one step."""
+        start = time.perf_counter()
+        if sys.stderr.isatty():
+            with _terminal_bar(name, total) as step:
+                yield step
+        else:
+            yield _Line()
+        typer.echo(f"  {name:<28} {time.perf_counter() - start:6.1f} s", err=True)
+
+
+class _Line:
+    def advance(self) -> None:
+        """Nothing to draw."""
+
+
+@contextmanager
+def _terminal_bar(name: str, total: int | None) -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("  {task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(name, total=total)
+
+        class Step:
+            def advance(self) -> None:
+                bars.advance(task)
+
+        yield Step()

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evit-deploy export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evit_deploy.cli.common import (
+    HERE,
+    Bars,
+    Json,
+    Workspace,
+    agreement_table,
+    parse_batch,
+    parse_resolution,
+    print_json,
+    warn,
+)
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="Name of a model; see evit-deploy models.")],
+    opset: Annotated[int, typer.Option(help="ONNX opset, 17 to 20.")] = 17,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="official, demo, random or a path. Default: official if it can be had, else demo."),
+    ] = None,
+    resolution: Annotated[str | None, typer.Option(help="HxW, multiples of 32. Default: the model's own.")] = None,
+    batch: Annotated[str, typer.Option(help="N, or A..B for a dynamic batch.")] = "1",
+    input: Annotated[str, typer.Option(help="image (uint8 NHWC RGB) or tensor (normalised float NCHW).")] = "image",
+    output: Annotated[
+        str | None, typer.Option(help="classes, confidence or logits. Default: classes for segmentation, else logits.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of images to prove agreement on.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the folder in export/. Default: the model's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    workspace: Workspace = HERE,
+    json: Json = False,
+) -> None:
+    """Export a model to ONNX, and check it against PyTorch before it is written."""
+    from evit_deploy.models import find_model
+
+    spec = find_model(model)
+    sizes = parse_resolution(resolution)
+    batches = parse_batch(batch)
+    from evit_deploy.export import ExportOptions, export_model
+    from evit_deploy.manifest.model import to_json
+
+    options = ExportOptions(opset, weights, sizes, batches, input, output, images, seed)
+    folder = workspace / "export" / (name or spec.name)
+    manifest, written = export_model(spec.name, folder, options, Bars())
+    warn(manifest)
+    if json:
+        return print_json(to_json(manifest))
+    if not written:
+        typer.echo(f"nothing to do: {folder} is exactly this export")
+    agreement_table(manifest.agreement)
+    size = manifest.files[manifest.graph.file].bytes / 1e6
+    typer.echo(f"\n{folder}  opset {manifest.graph.opset}, {size:.1f} MB, agrees with {manifest.agreement.against}")
+    typer.echo(f"next:  evit-deploy build {folder.name} --target cpu")

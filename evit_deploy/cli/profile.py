@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evit-deploy profile``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from evit_deploy.cli.common import HERE, Bars, Json, Workspace, artifact_folder, print_json, print_table, warn
+
+
+def command(
+    engine: Annotated[str, typer.Argument(help="Folder of an engine, or its name in engines/.")],
+    runs: Annotated[int, typer.Option(help="Timed runs, at least 100.", min=100)] = 100,
+    pytorch: Annotated[bool, typer.Option(help="Also time PyTorch eager, if it is installed.")] = True,
+    workspace: Workspace = HERE,
+    json: Json = False,
+) -> None:
+    """Measure an engine's latency beside PyTorch's, and write report.json and report.html."""
+    from evit_deploy.profiles import profile_engine
+
+    folder = artifact_folder(workspace, "engines", engine)
+    report, path = profile_engine(folder, workspace / "profiles", runs=runs, pytorch=pytorch, progress=Bars())
+    warn(report.manifest)
+    if json:
+        return print_json(report.to_json())
+    rows = [
+        [item.name, *(f"{value:.1f}" for value in (item.p50, item.p90, item.p99, item.max, item.throughput))]
+        for item in report.latencies
+    ]
+    print_table(["", "p50 ms", "p90 ms", "p99 ms", "max ms", "frames/s"], rows)
+    if report.speedup:
+        typer.echo(f"\n{report.speedup:.1f} times as fast as PyTorch eager, in the same run")
+    typer.echo(f"peak memory of the engine: {report.peak_memory_mb:.0f} MB")
+    typer.echo(f"report: {path}")

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared fixtures: one small export and its engines, made once per session."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SMALL = (64, 128)
+
+
+@pytest.fixture(scope="session")
+def small_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with b0-seg (random weights, 64×128) exported, and built by both CPU compilers. Do not change it."""
+    from evit_deploy.engines import build_engine
+    from evit_deploy.export import ExportOptions, export_model
+
+    workspace = tmp_path_factory.mktemp("workspace")
+    export = workspace / "export" / "b0-seg"
+    export_model("b0-seg", export, ExportOptions(weights="random", resolution=SMALL))
+    for compiler in ("onnxruntime", "openvino"):
+        folder = workspace / "engines" / f"b0-seg.cpu.fp32.{compiler}"
+        build_engine(export, folder, target="cpu", compiler=compiler)
+    return workspace
+
+
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def engine_folder(request: pytest.FixtureRequest, small_workspace: Path) -> Path:
+    """An engine folder of each CPU compiler. Do not change it."""
+    return small_workspace / "engines" / f"b0-seg.cpu.fp32.{request.param}"
+
+
+@pytest.fixture
+def own_engine(small_workspace: Path, tmp_path: Path) -> Path:
+    """A copy of an engine folder that a test may damage."""
+    return Path(shutil.copytree(small_workspace / "engines" / "b0-seg.cpu.fp32.onnxruntime", tmp_path / "engine"))
+
+
+@pytest.fixture
+def own_export(small_workspace: Path, tmp_path: Path) -> Path:
+    """A copy of an export folder that a test may damage."""
+    return Path(shutil.copytree(small_workspace / "export" / "b0-seg", tmp_path / "export" / "b0-seg"))
+
+
+@pytest.fixture
+def frame() -> np.ndarray:
+    """A small street scene, of a size that no graph has."""
+    from evit_deploy.data.scenes import render_scene
+
+    return render_scene(5, 90, 140).image
