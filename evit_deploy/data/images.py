@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evit_deploy.errors import MissingExtraError, UsageError
+from evit_deploy.manifest.store import replace_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -73,12 +75,12 @@ def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
         from PIL import Image
     except ImportError:
         raise MissingExtraError("pillow", "images", "Writing image files") from None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
-    except (OSError, ValueError) as error:
-        path.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}", found=str(error), fix="choose another place with --out") from error
+    buffer = io.BytesIO()
+    format_name = Image.registered_extensions().get(path.suffix.lower())
+    if format_name is None:
+        raise UsageError(f"cannot write {path}", found=f"format '{path.suffix}'", expected=", ".join(SUFFIXES))
+    Image.fromarray(image).save(buffer, format_name)
+    replace_file(path, buffer.getvalue())
 
 
 def list_images(folder: Path) -> list[Path]:

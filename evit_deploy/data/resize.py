@@ -6,9 +6,9 @@ The kernel is part of a model's contract: trained with one, evaluated with anoth
 * ``opencv-cubic`` (segmentation): `cv2.INTER_CUBIC`, a = -0.75, four taps, no antialiasing, half-pixel centres.
 * ``pillow-bicubic`` (classification): Pillow's bicubic, a = -0.5, support widened when shrinking (antialiasing).
 
-Images are resized in the same fixed-point arithmetic as those libraries. Pillow's result is matched bit for bit;
-OpenCV's to one grey level (its vector code rounds differently on different CPUs). Where the library itself is
-installed it is used, because it is faster.
+Images are resized in the same fixed-point arithmetic as those libraries. Pillow's result is matched bit for bit
+(wherever both sides shrink or both grow, as they do when the aspect is kept); OpenCV's to one grey level (its vector
+code rounds differently on different CPUs). Where the library itself is installed it is used, because it is faster.
 """
 
 from __future__ import annotations

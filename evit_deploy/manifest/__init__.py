@@ -20,6 +20,7 @@ from evit_deploy.manifest.store import (
     read_artifact,
     read_existing,
     read_manifest,
+    replace_file,
     sha256_of,
     write_artifact,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "read_artifact",
     "read_existing",
     "read_manifest",
+    "replace_file",
     "sha256_of",
     "write_artifact",
 ]

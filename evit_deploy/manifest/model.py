@@ -213,4 +213,4 @@ def _decode(kind: Any, value: Any) -> Any:
     if origin is dict:
         item = typing.get_args(kind)[1]
         return {name: _decode(item, entry) for name, entry in value.items()}
-    return float(value) if kind is float else value
+    return kind(value) if kind in (int, float) else value  # JSON does not tell 1 from 1.0

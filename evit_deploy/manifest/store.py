@@ -2,14 +2,17 @@
 """Artifact folders on disk: read and checked, or written whole.
 
 Writing goes to a temporary sibling folder that is renamed into place, so a killed command or a full disk leaves no
-half artifact and an earlier one stays as it was. One writer at a time: a file lock in the workspace folder.
+half artifact and an earlier one stays as it was. One writer at a time: a file lock in the workspace folder. What a
+killed writer left behind is swept away by the next one.
 """
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ from evit_deploy.manifest._validator import SchemaError, validate
 from evit_deploy.manifest.model import SCHEMA_VERSION, FileInfo, Manifest, from_json, to_json
 
 MANIFEST = "manifest.json"
+_ASIDE = ".old"
 
 
 def sha256_of(path: Path) -> str:
@@ -55,7 +59,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read", found=str(error), fix="write the artifact again") from error
     _require_known_version(path, data)
     try:
@@ -84,9 +88,14 @@ def read_artifact(folder: Path) -> Manifest:
     """Read a manifest and check the hash of every file it lists.
 
     Raises:
-        ArtifactError: A file is missing, truncated or was edited.
+        ArtifactError: A file is missing, truncated or was edited, or one that is used is not listed.
     """
     manifest = read_manifest(folder)
+    for name in (manifest.graph.file, *([manifest.engine.entry] if manifest.engine else [])):
+        if name not in manifest.files:
+            raise ArtifactError(
+                f"{folder / MANIFEST} lists no hash for {name}", fix="write the artifact again, or copy it again"
+            )
     for name, info in manifest.files.items():
         path = folder / name
         if Path(name).name != name or not path.is_file():
@@ -120,12 +129,15 @@ def write_artifact(folder: Path) -> Iterator[ArtifactWriter]:
         an error, nothing is left behind.
 
     Raises:
-        UsageError: The place cannot be written, is locked by another process, or the disk is full.
+        UsageError: The place cannot be written, is locked by another process, holds something else, or the disk is
+            full.
     """
     with _writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _exclusive(folder):
-            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            _sweep(folder)
+            _require_replaceable(folder)
+            temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(folder), dir=folder.parent))
             try:
                 yield ArtifactWriter(temporary, folder)
             finally:
@@ -157,12 +169,45 @@ class ArtifactWriter:
         return manifest
 
 
+def _temporary_prefix(folder: Path) -> str:
+    return f".{folder.name}.tmp-"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers left behind; an earlier artifact that had stepped aside comes back."""
+    for left in folder.parent.iterdir():
+        if left.name.startswith(_temporary_prefix(folder)):
+            if left.name.endswith(_ASIDE) and not folder.exists():
+                left.rename(folder)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _require_replaceable(folder: Path) -> None:
+    """Refuse to replace what is not an artifact: it may be the user's own."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    own = folder.is_dir() and not folder.is_symlink()
+    if not own or (any(folder.iterdir()) and not (folder / MANIFEST).is_file()):
+        raise UsageError(
+            f"{folder} is in the way",
+            found=f"a folder without {MANIFEST}" if own else "not a folder",
+            expected="nothing, or an earlier artifact to replace",
+            fix="move it away, or choose another name",
+        )
+
+
 def _replace_folder(new: Path, destination: Path) -> None:
-    """Rename `new` to `destination`; an earlier folder steps aside first, and comes back if the rename fails."""
+    """Put `new` in the place of `destination`; an earlier folder is there until then, and after an error.
+
+    Where the system cannot exchange two folders in one step, the earlier one steps aside first.
+    """
     if not destination.exists():
         new.rename(destination)
         return
-    aside = new.with_name(new.name + ".old")
+    if _exchange(new, destination):
+        return
+    aside = new.with_name(new.name + _ASIDE)
     destination.rename(aside)
     try:
         new.rename(destination)
@@ -170,6 +215,35 @@ def _replace_folder(new: Path, destination: Path) -> None:
         aside.rename(destination)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write one file, all or nothing; an earlier one stays as it was until the new one is whole.
+
+    Raises:
+        UsageError: The place cannot be written, or the disk is full.
+    """
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders in one step, as only Linux can; False if it cannot be done."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    return bool(renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0)
 
 
 @contextmanager
@@ -199,9 +273,10 @@ def _writing(folder: Path) -> Iterator[None]:
     except EvitError:
         raise
     except OSError as error:
+        place = error.filename2 or error.filename  # of a copy, the second one is where it went
         raise UsageError(
             f"cannot write {folder}",
-            found=f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else ""),
+            found=f"{error.strerror or error}" + (f" ({place})" if place else ""),
             expected="a writable folder with enough free space",
             fix="free some space, or choose another place with --workspace DIR or EVIT_WORKSPACE",
         ) from error

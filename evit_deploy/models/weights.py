@@ -22,6 +22,7 @@ from evit_deploy.manifest import sha256_of
 from evit_deploy.models.zoo import Checkpoint, ModelSpec
 
 DEMO_FOLDER = Path(__file__).parent / "demo"
+HUB_TIMEOUT_S = 10.0
 DEMO_WARNING = (
     "These are the demo weights: trained on procedural street scenes drawn by this project, not on real photos. "
     "They prove the toolchain, not the model; use --weights official for real work."
@@ -106,13 +107,15 @@ def download(checkpoint: Checkpoint) -> Path:
         UnavailableError: Neither cached nor reachable.
     """
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+        import huggingface_hub as hub
     except ImportError:
         raise MissingExtraError("huggingface_hub", "export", "Downloading official weights") from None
     try:
-        return Path(hf_hub_download(checkpoint.repo, checkpoint.file))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        if not isinstance(hub.try_to_load_from_cache(checkpoint.repo, checkpoint.file), str):
+            # Ask once: hf_hub_download itself tries for half a minute before it says that there is no network.
+            hub.get_hf_file_metadata(hub.hf_hub_url(checkpoint.repo, checkpoint.file), timeout=HUB_TIMEOUT_S)
+        return Path(hub.hf_hub_download(checkpoint.repo, checkpoint.file))
+    except Exception as error:  # the Hub's client passes on what its HTTP library raises; that changed with versions
         reason = str(error).strip().splitlines()
         raise UnavailableError(
             f"the checkpoint {checkpoint.repo}/{checkpoint.file} is not in the Hugging Face cache and cannot be "

@@ -49,7 +49,7 @@ class Reference:
         try:
             with np.load(folder / REFERENCE, allow_pickle=False) as data:
                 return cls(tuple(str(name) for name in data["names"]), data["images"], data["logits"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ArtifactError(
                 f"{folder / REFERENCE} cannot be read", found=str(error), fix="write the artifact again"
             ) from error

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What counts as agreement: harmless rounding passes, faults do not, whatever they look like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evit_deploy.agreement import BUDGETS, broken_limits, class_map, compare_frame, judge, mean_iou, require, worst
+from evit_deploy.errors import CheckFailedError
+
+BUDGET = BUDGETS["fp32"]
+
+
+def logits(seed=0, shape=(19, 8, 16)):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def upsampled(reference):
+    full = torch.nn.functional.interpolate(torch.from_numpy(reference)[None], scale_factor=8, mode="bicubic")
+    return full[0].numpy()
+
+
+@pytest.mark.parametrize("shape", [(19, 8, 16), (1000,)])
+def test_equal_outputs_agree_perfectly(shape):
+    reference = logits(shape=shape)
+    row = compare_frame("frame", reference, {"logits": reference.copy()})
+    assert (row.relative_l2, row.max_error, row.class_agreement, row.conceded_margin) == (0, 0, 1, 0)
+    assert row.cosine == pytest.approx(1)
+    assert not broken_limits(row, BUDGET)
+
+
+@settings(max_examples=40, deadline=None)
+@given(noise=st.floats(1e-7, 1.0), seed=st.integers(0, 1000))
+def test_relative_l2_measures_the_noise(noise, seed):
+    reference = logits(seed)
+    found = reference + noise * np.linalg.norm(reference) * _unit(seed, reference.shape)
+    row = compare_frame("frame", reference, {"logits": found})
+    assert row.relative_l2 == pytest.approx(noise, rel=1e-2, abs=1e-6)
+    # A class is only lost where the noise bridges the margin, so the margin given away is bounded by the noise.
+    assert row.conceded_margin * reference.std() <= 2 * row.max_error + 1e-6
+
+
+def _unit(seed, shape):
+    direction = np.random.default_rng(seed + 1).normal(size=shape)
+    return (direction / np.linalg.norm(direction)).astype(np.float32)
+
+
+def test_class_map_of_a_tie_passes_and_of_a_fault_fails():
+    reference = logits()
+    best = upsampled(reference).argmax(axis=0).astype(np.uint8)
+    full = upsampled(reference)
+    second = np.argsort(full, axis=0)[-2]
+    margin = np.sort(full, axis=0)[-1] - np.sort(full, axis=0)[-2]
+    tie = np.unravel_index(margin.argmin(), margin.shape)
+    harmless, fault = best.copy(), best.copy()
+    harmless[tie] = second[tie]
+    clear = np.unravel_index(margin.argmax(), margin.shape)
+    fault[clear] = second[clear]
+    passing = compare_frame("tie", reference, {"classes": harmless})
+    failing = compare_frame("fault", reference, {"classes": fault})
+    assert passing.class_agreement == failing.class_agreement
+    assert not broken_limits(passing, BUDGET)
+    assert any("conceded margin" in text for text in broken_limits(failing, BUDGET))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(19, 8, 16), (1000,)])
+def test_nan_and_infinity_never_pass(value, shape):
+    reference = logits(shape=shape)
+    found = reference.copy()
+    found.flat[7] = value
+    row = compare_frame("frame", reference, {"logits": found})
+    assert not row.finite
+    assert any("NaN" in text for text in broken_limits(row, BUDGET))
+
+
+def test_all_nan_fails_every_limit():
+    row = compare_frame("frame", logits(), {"logits": np.full((19, 8, 16), np.nan, np.float32)})
+    assert len(broken_limits(row, BUDGET)) >= 2
+
+
+def test_class_number_past_the_last_one_never_passes():
+    reference = logits()
+    found = class_map(reference, 64, 128)
+    found[0, 0] = 77
+    assert not compare_frame("frame", reference, {"classes": found}).finite
+
+
+def test_confidence_is_compared():
+    reference = logits()
+    full = upsampled(reference)
+    probability = np.exp(full - full.max(0)) / np.exp(full - full.max(0)).sum(0)
+    outputs = {"classes": full.argmax(0).astype(np.uint8), "confidence": probability.max(0)}
+    assert compare_frame("frame", reference, outputs).max_error < 1e-5
+    outputs["confidence"] = outputs["confidence"] + 0.25
+    assert compare_frame("frame", reference, outputs).max_error == pytest.approx(0.25, abs=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_mean_iou_by_definition(pairs):
+    ours, theirs = np.array(pairs, np.uint8).T
+    expected = [
+        np.sum((ours == c) & (theirs == c)) / np.sum((ours == c) | (theirs == c))
+        for c in range(5)
+        if np.any((ours == c) | (theirs == c))
+    ]
+    assert mean_iou(ours, theirs, 5) == pytest.approx(np.mean(expected))
+
+
+def test_class_map_is_pytorch_s():
+    reference = logits()
+    assert (class_map(reference, 64, 128) == upsampled(reference).argmax(axis=0)).mean() > 0.999
+
+
+def test_worst_collects_the_worst_of_each():
+    rows = [compare_frame(str(seed), logits(), {"logits": logits() + seed * 1e-3}) for seed in range(3)]
+    row = worst(rows)
+    assert row.relative_l2 == rows[2].relative_l2
+    assert row.class_agreement == min(r.class_agreement for r in rows)
+
+
+def test_require_names_frame_value_and_limit():
+    reference = logits()
+    good, bad = reference.copy(), reference * 1.01
+    rows = [compare_frame("good.png", reference, {"logits": good}), compare_frame("bad.png", reference, {"logits": bad})]
+    agreement = judge("PyTorch", BUDGET, rows)
+    assert not agreement.passed
+    with pytest.raises(CheckFailedError, match=r"bad\.png: relative L2 1\.00e-02, at most 1e-04") as error:
+        require(agreement, "the engine", "build it again")
+    assert error.value.exit_code == 1
+    require(judge("PyTorch", BUDGET, rows[:1]), "the engine", "")

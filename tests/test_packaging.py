@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a wheel holds, and what a robot that installs it without extras can do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from a copy, so that nothing is left in the checkout."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "evit_deploy", source / "evit_deploy", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(source / "dist")]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    return next((source / "dist").glob("*.whl"))
+
+
+def test_wheel_holds_code_and_data_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for needed in (
+        "evit_deploy/py.typed",
+        "evit_deploy/manifest/schema.json",
+        "evit_deploy/data/imagenet_classes.txt",
+        "evit_deploy/data/ade20k_classes.txt",
+        "evit_deploy/models/demo/b0-seg.safetensors",
+        "evit_deploy/models/demo/b1-seg.safetensors",
+        "evit_deploy/profiles/report.html",
+    ):
+        assert needed in names
+    assert all(name.startswith(("evit_deploy/", "evit_deploy-")) for name in names)
+    assert not [name for name in names if "test" in name or name.endswith((".onnx", ".npz"))]
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_runtime_requires_numpy_alone():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [requirement.split(">")[0] for requirement in project["dependencies"]] == ["numpy"]
+
+
+def test_a_robot_with_numpy_and_one_backend(wheel, small_workspace, tmp_path):
+    """The unpacked wheel, in a Python that sees only numpy and ONNX Runtime (and what that one needs)."""
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    engine = small_workspace / "engines" / "b0-seg.cpu.fp32.onnxruntime"
+    program = f"""
+import sys
+class Refuse:
+    allowed = set(sys.stdlib_module_names) | {{"numpy", "onnxruntime", "evit_deploy", "flatbuffers", "packaging", "google"}}
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] not in self.allowed:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import numpy, evit_deploy
+assert evit_deploy.__file__.startswith({str(tmp_path)!r}), evit_deploy.__file__
+with evit_deploy.load({str(engine)!r}) as task:
+    print(task(numpy.zeros((90, 120, 3), numpy.uint8)).class_map.shape)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path / "site", capture_output=True, text=True, check=False
+    )
+    assert result.stdout.strip() == "(90, 120)", result.stderr
+
+
+def test_program_without_the_cli_extra_names_it(tmp_path):
+    code = "import sys; sys.modules['typer'] = None; from evit_deploy.cli.main import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "pip install 'evit-deploy[cli]'" in result.stderr
