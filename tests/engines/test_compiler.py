@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which compiler is taken, and what is said when none can be."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from evit_deploy.engines import COMPILERS, choose_compiler, get_compiler
+from evit_deploy.engines import onnxruntime as ort_compiler
+from evit_deploy.engines import openvino as ov_compiler
+from evit_deploy.errors import UnavailableError, UsageError
+from evit_deploy.runtime.backends import BACKENDS
+from evit_deploy.targets import TARGETS
+
+CPU = TARGETS["cpu"]
+GPUS = [name for name, spec in TARGETS.items() if not spec.compilers]
+
+
+@pytest.fixture
+def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU with BF16 instructions, whatever this one has."""
+    monkeypatch.setattr(ov_compiler, "_capabilities", lambda: ["FP32", "BF16", "INT8"])
+
+
+@pytest.mark.parametrize("name", COMPILERS)
+def test_every_compiler_fits_the_seam(name: str) -> None:
+    compiler = get_compiler(name)
+    assert compiler.name == name
+    assert compiler.backend in BACKENDS
+    assert compiler.extra in metadata.metadata("evit-deploy").get_all("Provides-Extra")
+    assert compiler.version() == metadata.version(name)
+
+
+def test_every_compiler_of_a_target_exists_and_every_compiler_serves_one() -> None:
+    assert {name for spec in TARGETS.values() for name in spec.compilers} == set(COMPILERS)
+
+
+@pytest.mark.parametrize("name", ["", "tensorrt", "OpenVINO"])
+def test_an_unknown_compiler_names_the_known_ones(name: str) -> None:
+    for ask in (get_compiler, lambda name: choose_compiler(CPU, "fp32", name)):
+        with pytest.raises(UsageError, match=f"no compiler '{name}'") as caught:
+            ask(name)
+        assert caught.value.expected == "one of openvino, onnxruntime"
+        assert caught.value.exit_code == 2
+
+
+def test_the_first_compiler_of_the_target_is_taken() -> None:
+    assert choose_compiler(CPU, "fp32").name == CPU.compilers[0] == "openvino"
+
+
+@pytest.mark.parametrize("name", CPU.compilers)
+def test_a_named_compiler_is_taken(name: str) -> None:
+    assert choose_compiler(CPU, "fp32", name).name == name
+
+
+def test_the_next_compiler_is_taken_where_the_first_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ov_compiler.OpenVinoCompiler, "version", lambda self: None)
+    assert choose_compiler(CPU, "fp32").name == "onnxruntime"
+
+
+@pytest.mark.parametrize("name", CPU.compilers)
+def test_a_named_compiler_that_is_not_installed_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(get_compiler(name)), "version", lambda self: None)
+    with pytest.raises(UnavailableError, match="no compiler on this machine builds fp32 for cpu") as caught:
+        choose_compiler(CPU, "fp32", name)
+    assert f"{name} is not installed (pip install 'evit-deploy[{name}]')" in str(caught.value.found)
+    assert caught.value.exit_code == 3
+
+
+def test_without_any_compiler_every_one_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    with pytest.raises(UnavailableError) as caught:
+        choose_compiler(CPU, "fp32")
+    for name in COMPILERS:
+        assert f"evit-deploy[{name}]" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", GPUS)
+@pytest.mark.parametrize("compiler", [None, "onnxruntime"])
+def test_no_compiler_serves_a_gpu(name: str, compiler: str | None) -> None:
+    with pytest.raises(UnavailableError, match="cannot build for") as caught:
+        choose_compiler(TARGETS[name], "fp32", compiler)
+    assert TARGETS[name].title in caught.value.what
+    assert caught.value.fix == "--target cpu"
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.usefixtures("bf16")
+def test_bf16_goes_to_openvino() -> None:
+    assert choose_compiler(CPU, "bf16").name == "openvino"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
+def test_onnxruntime_builds_fp32_only(precision: str) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        choose_compiler(CPU, precision, "onnxruntime")
+    assert caught.value.found == f"onnxruntime: its CPU provider computes in FP32, not in {precision.upper()}"
+
+
+def test_a_cpu_without_bf16_is_refused_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ov_compiler, "_capabilities", lambda: ["FP32", "INT8"])
+    with pytest.raises(UnavailableError) as caught:
+        choose_compiler(CPU, "bf16")
+    assert "openvino: this CPU has no BF16 instructions" in str(caught.value.found)
+    assert "onnxruntime: its CPU provider computes in FP32" in str(caught.value.found)
+
+
+@pytest.mark.usefixtures("bf16")
+@pytest.mark.parametrize(
+    ("precision", "openvino", "onnxruntime"),
+    [("fp32", True, True), ("bf16", True, False), ("fp16", False, False), ("int8", False, False)],
+)
+def test_obstacles(precision: str, openvino: bool, onnxruntime: bool) -> None:
+    assert (ov_compiler.COMPILER.obstacle(precision) is None) == openvino
+    assert (ort_compiler.COMPILER.obstacle(precision) is None) == onnxruntime

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small manifests and artifacts, complete by the schema and made in no time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from evit_deploy.manifest import (
+    Agreement,
+    Budget,
+    EngineInfo,
+    FrameAgreement,
+    GraphInfo,
+    Manifest,
+    ModelInfo,
+    Preprocess,
+    TensorInfo,
+    WeightsInfo,
+    write_artifact,
+)
+
+SHA = "0123456789abcdef" * 4
+CONTENT = {"model.onnx": b"a graph", "reference.npz": b"a reference"}
+
+
+def sample_manifest(kind: str = "export", key: str = SHA) -> Manifest:
+    """A manifest that says everything a manifest can say, except files."""
+    frames = (
+        FrameAgreement("a.png", 1.0, 0.5, 0.25, True, 1e-7, 2e-6, 0.999),
+        FrameAgreement("b.png", 1.0, None, 0.0),
+    )
+    manifest = Manifest(
+        kind="export",
+        key=key,
+        created="2025-01-02T03:04:05+00:00",
+        tool="0.1.0",
+        model=ModelInfo("b0-seg", "seg", "cityscapes", 19),
+        weights=WeightsInfo("random", "seed 0", SHA),
+        graph=GraphInfo(
+            file="model.onnx",
+            opset=17,
+            precision="fp32",
+            resolution=(64, 128),
+            batch=(1, 4),
+            input="image",
+            output="classes",
+            inputs=(TensorInfo("image", "uint8", (-1, 64, 128, 3)),),
+            outputs=(TensorInfo("classes", "uint8", (-1, 64, 128)),),
+        ),
+        preprocess=Preprocess("RGB", "stretch", "opencv-cubic", 1.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        agreement=Agreement("PyTorch", True, Budget(1e-4, 0.999, 1e-3), frames),
+        warnings=("random weights: Zufall, 乱数",),
+        environment={"python": "3.11"},
+    )
+    return manifest if kind == "export" else replace(manifest, kind="engine", engine=sample_engine())
+
+
+def sample_engine() -> EngineInfo:
+    """How the engine of `sample_manifest` was compiled."""
+    return EngineInfo(
+        target="cpu",
+        precision="fp32",
+        state="compiled",
+        compiler="onnxruntime",
+        compiler_version="1.2.3",
+        backend="onnxruntime",
+        entry="model.onnx",
+        options={"threads": 2, "layout": "NCHW", "fast": False},
+        machine={"processor": "a CPU"},
+    )
+
+
+def write_sample(
+    folder: Path, kind: str = "export", key: str = SHA, content: dict[str, bytes] | None = None
+) -> Manifest:
+    """Write an artifact of two small files."""
+    with write_artifact(folder) as writer:
+        for name, data in (content or CONTENT).items():
+            (writer.folder / name).write_bytes(data)
+        return writer.commit(sample_manifest(kind, key))
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder and its content; lock files, which stay, are left out."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".lock"
+    }
+
+
+def entries(folder: Path) -> list[str]:
+    """Names in a folder, hidden ones too; lock files, which stay, are left out."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
