@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The measured record of one engine."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from evit_deploy.manifest import Agreement, Manifest
+from evit_deploy.manifest.model import to_json as manifest_json
+from evit_deploy.profiles.files import plain
+from evit_deploy.profiles.latency import Latency, ratio_range
+from evit_deploy.profiles.original import weights_choice, weights_seed
+from evit_deploy.profiles.verify import agreement_record
+
+REPORT_VERSION = 1
+ENGINE_INFER = "engine infer"
+ENGINE_CALL = "engine call"
+
+
+@dataclass(frozen=True)
+class ProfileReport:
+    """Everything that was measured of an engine, and where.
+
+    Attributes:
+        engine: Name of the engine's folder.
+        manifest: What the engine says about itself.
+        agreement: Comparison with PyTorch, made on this machine just before the timing.
+        latencies: "engine infer" (the raw graph), "engine call" (720×1280 frame in, result out; not for a fixed batch
+            above 1) and PyTorch eager, measured in one run in alternating blocks.
+        peak_memory_mb: Peak memory the engine adds to a process, MB; see `evit_deploy.profiles.memory`.
+        load_seconds: Time to load the engine in a fresh process, s.
+        engine_mb: Size of the engine's folder, MB (10⁶ bytes).
+        environment: Machine, versions, load, date.
+        notes: What a reader must know about the measurement, such as why PyTorch is absent.
+    """
+
+    engine: str
+    manifest: Manifest
+    agreement: Agreement
+    latencies: tuple[Latency, ...]
+    peak_memory_mb: float
+    load_seconds: float
+    engine_mb: float
+    environment: dict[str, str]
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def engine_infer(self) -> Latency:
+        """Times of the raw graph."""
+        return self.latencies[0]
+
+    @property
+    def engine_call(self) -> Latency | None:
+        """Times from a frame to its result."""
+        return next((item for item in self.latencies if item.name == ENGINE_CALL), None)
+
+    @property
+    def pytorch(self) -> Latency | None:
+        """Times of PyTorch, or None if it was not timed; `notes` then says why."""
+        return next((item for item in self.latencies if item.name.startswith("PyTorch")), None)
+
+    @property
+    def speedup(self) -> float | None:
+        """PyTorch's median over the raw graph's, or None without PyTorch."""
+        return None if self.pytorch is None else self.pytorch.p50 / self.engine_infer.p50
+
+    @property
+    def speedup_range(self) -> tuple[float, float] | None:
+        """Quartiles of the speed-up over the rounds of the run: how far to trust it."""
+        return None if self.pytorch is None else ratio_range(self.pytorch, self.engine_infer)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        data = {
+            "report": REPORT_VERSION,
+            "engine": self.engine,
+            "agreement": agreement_record(self.agreement),
+            "latencies": [item.to_json() for item in self.latencies],
+            "speedup": self.speedup,
+            "speedup_range": self.speedup_range,
+            "peak_memory_mb": self.peak_memory_mb,
+            "load_seconds": self.load_seconds,
+            "engine_mb": self.engine_mb,
+            "environment": self.environment,
+            "notes": self.notes,
+            "reproduce": commands(self),
+            "manifest": manifest_json(self.manifest),
+        }
+        return plain(data)  # type: ignore[no-any-return]
+
+
+def commands(report: ProfileReport) -> list[str]:
+    """The commands that make the engine and this report again, in order."""
+    manifest, engine = report.manifest, report.manifest.engine
+    assert engine is not None
+    export, named_compiler = _export_name(report)
+    compiler = ["--compiler", engine.compiler] if named_compiler else []
+    name = [] if export == manifest.model.name else ["--name", export]
+    lines = [
+        ["export", manifest.model.name, *_export_options(manifest), *name],
+        ["build", export, "--target", engine.target, f"--{engine.precision}", *compiler],
+        ["profile", report.engine, "--runs", str(report.engine_infer.runs)],
+    ]
+    return [shlex.join(["evit-deploy", *line]) for line in lines]
+
+
+def _export_name(report: ProfileReport) -> tuple[str, bool]:
+    """Name of the export an engine's name tells of, and whether the compiler was named explicitly."""
+    engine = report.manifest.engine
+    assert engine is not None
+    stem, named = f".{engine.target}.{engine.precision}", f".{engine.compiler}"
+    if report.engine.endswith(stem + named):
+        return report.engine.removesuffix(stem + named), True
+    return (report.engine.removesuffix(stem) if report.engine.endswith(stem) else report.manifest.model.name), False
+
+
+def _export_options(manifest: Manifest) -> list[str]:
+    graph = manifest.graph
+    (height, width), (low, high) = graph.resolution, graph.batch
+    seed = weights_seed(manifest.weights)
+    return [
+        *("--weights", weights_choice(manifest.weights)),
+        *(["--seed", str(seed)] if seed else []),
+        *("--resolution", f"{height}x{width}"),
+        *("--opset", str(graph.opset)),
+        *("--batch", str(low) if low == high else f"{low}..{high}"),
+        *("--input", graph.input, "--output", graph.output),
+    ]

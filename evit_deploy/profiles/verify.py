@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evit-deploy verify``: does an engine still agree with PyTorch, here and now?"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import evit_deploy
+from evit_deploy.agreement import BUDGETS, broken_limits, judge, worst
+from evit_deploy.errors import MissingExtraError
+from evit_deploy.manifest import Agreement, Budget, FrameAgreement, Manifest, read_artifact
+from evit_deploy.profiles.files import plain, write_json
+from evit_deploy.progress import Progress, silent
+from evit_deploy.runtime.engine import Engine, open_engine
+from evit_deploy.runtime.verify import Infer, Reference, verify
+from evit_deploy.targets.machine import describe
+
+AGREEMENT = "agreement.json"
+
+
+def verify_engine(
+    folder: Path, profiles: Path, images: Path | None = None, progress: Progress = silent
+) -> tuple[Manifest, Agreement, Path]:
+    """Open an engine as a robot would, run it, and compare it with PyTorch.
+
+    Without `images` PyTorch's answers come from the reference in the engine, and PyTorch is not needed. With them it
+    computes its answers now, one image at a time, from the very weights the engine was made from.
+
+    Args:
+        folder: Folder of a compiled engine.
+        profiles: Folder of all profiles; ``<engine's name>/agreement.json`` is written there, whatever the outcome.
+        images: Folder of images of any size, or None for the reference.
+        progress: Told about every step.
+
+    Returns:
+        The engine's manifest, the comparison (passed or not: a disagreement is not an error here), and the file.
+
+    Raises:
+        UsageError: Not an engine, or no images.
+        ArtifactError: A damaged engine, or weights that are not the engine's.
+        UnavailableError: The engine cannot run here, or `images` without PyTorch or without its weights.
+    """
+    with progress("load the engine"):
+        manifest = read_artifact(folder)
+        engine = open_engine(folder, manifest)
+    with engine:
+        if images is None:
+            agreement = compare_reference(engine.infer, manifest, Reference.load(folder), progress)
+        else:
+            agreement = _compare_images(engine, images, progress)
+    path = profiles / folder.resolve().name / AGREEMENT
+    write_json(path, _record(folder, manifest, agreement, images))
+    return manifest, agreement, path
+
+
+def compare_reference(infer: Infer, manifest: Manifest, reference: Reference, progress: Progress = silent) -> Agreement:
+    """Hold an engine against the reference it carries, with the budget of its precision."""
+    with progress("verify against PyTorch", len(reference.names)) as step:
+        return verify(infer, manifest, reference, _budget(manifest), step.advance)
+
+
+def agreement_record(agreement: Agreement) -> dict[str, Any]:
+    """A comparison as JSON values, with the worst case and every broken limit in words."""
+    frames = [
+        {**asdict(frame), "broken": broken_limits(frame, agreement.budget)}
+        for frame in (*agreement.frames, worst(agreement.frames))
+    ]
+    record = {**asdict(agreement), "frames": frames[:-1], "worst": frames[-1]}
+    return plain(record)  # type: ignore[no-any-return]
+
+
+def _budget(manifest: Manifest) -> Budget:
+    assert manifest.engine is not None
+    return BUDGETS[manifest.engine.precision]
+
+
+def _compare_images(engine: Engine, images: Path, progress: Progress) -> Agreement:
+    """Compare on the user's images. One at a time: a folder may hold more than the memory does."""
+    try:
+        import torch
+
+        from evit_deploy.export.reference import make_reference
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", "export", "Comparing on your own images") from None
+    from evit_deploy.data.images import Frame, list_images, read_image
+    from evit_deploy.profiles.original import original_model
+
+    manifest, paths = engine.manifest, list_images(images)
+    against = f"PyTorch {torch.__version__}, FP32, CPU"
+    with progress("PyTorch's weights"):
+        model = original_model(manifest)
+    frames: list[FrameAgreement] = []
+    with progress("compare with PyTorch", len(paths)) as step:
+        for path in paths:
+            frame = Frame(path.relative_to(images).as_posix(), read_image(path))
+            reference = make_reference(model, [frame], manifest.preprocess, manifest.graph.resolution)
+            frames += verify(engine.infer, manifest, reference, _budget(manifest)).frames
+            step.advance()
+    return judge(against, _budget(manifest), frames)
+
+
+def _record(folder: Path, manifest: Manifest, agreement: Agreement, images: Path | None) -> dict[str, Any]:
+    return {
+        "engine": folder.resolve().name,
+        "key": manifest.key,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "tool": evit_deploy.__version__,
+        "machine": describe(),
+        "images": None if images is None else str(images.resolve()),
+        "warnings": list(manifest.warnings),
+        **agreement_record(agreement),
+    }

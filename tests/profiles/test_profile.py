@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole profile of a real engine: what is measured, written and said."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evit_deploy.agreement import BUDGETS
+from evit_deploy.engines import build_engine
+from evit_deploy.errors import ArtifactError, MissingExtraError, UnavailableError
+from evit_deploy.export import ExportOptions, export_model
+from evit_deploy.manifest import Manifest
+from evit_deploy.profiles import ProfileReport, profile_engine
+from evit_deploy.profiles import profile as profile_module
+from evit_deploy.profiles.environment import environment
+from evit_deploy.profiles.latency import Latency
+from evit_deploy.profiles.memory import Footprint, measure_footprint
+from evit_deploy.profiles.original import eager_call, original_model, work_name
+from evit_deploy.profiles.report import commands
+from evit_deploy.runtime import load
+from evit_deploy.runtime.preprocess import graph_input
+from evit_deploy.runtime.verify import Reference
+from tests.profiles.conftest import IMPOSSIBLE
+
+
+def test_the_report(profiled: tuple[ProfileReport, Path]) -> None:
+    report, page = profiled
+    assert [item.name for item in report.latencies] == [
+        "engine infer", "engine call", "PyTorch eager + upsampling + argmax",
+    ]  # fmt: skip
+    assert all(item.runs >= 100 for item in report.latencies)
+    assert report.agreement.passed
+    assert report.speedup == report.latencies[2].p50 / report.latencies[0].p50
+    low, high = report.speedup_range
+    assert 0 < low <= high
+    assert 1 < report.peak_memory_mb < 2000
+    assert 0 < report.load_seconds < 60
+    assert report.engine_mb == pytest.approx(sum(info.bytes for info in report.manifest.files.values()) / 1e6, rel=0.01)
+    assert {"date", "processor", "cores", "governor", "python", "numpy", "onnxruntime", "torch"} <= {
+        *report.environment
+    }
+    assert page.name == "report.html"
+    assert sorted(path.name for path in page.parent.iterdir()) == ["report.html", "report.json"]
+
+
+def test_report_json_says_the_same(profiled: tuple[ProfileReport, Path]) -> None:
+    report, page = profiled
+    data = json.loads((page.parent / "report.json").read_text())
+    assert data == json.loads(json.dumps(report.to_json()))
+    assert data["manifest"]["weights"]["sha256"] == report.manifest.weights.sha256
+    assert data["agreement"]["passed"] is True
+    for stored, item in zip(data["latencies"], report.latencies, strict=True):
+        assert stored["runs"] == len(stored["samples_ms"]) == item.runs
+        assert stored["p50"] == pytest.approx(np.median(stored["samples_ms"]), abs=1e-3)
+
+
+def test_commands_that_make_it_again(profiled: tuple[ProfileReport, Path]) -> None:
+    assert commands(profiled[0]) == [
+        "evit-deploy export b0-seg --weights random --resolution 64x128 --opset 17 --batch 1 --input image "
+        "--output classes",
+        "evit-deploy build b0-seg --target cpu --fp32 --compiler onnxruntime",
+        "evit-deploy profile b0-seg.cpu.fp32.onnxruntime --runs 100",
+    ]
+
+
+def test_commands_of_a_renamed_export_with_a_path(profiled: tuple[ProfileReport, Path]) -> None:
+    report = profiled[0]
+    manifest = replace(
+        report.manifest,
+        weights=replace(report.manifest.weights, source="path", location="/my weights/b0.pt"),
+        graph=replace(report.manifest.graph, batch=(1, 8)),
+    )
+    export, build, _ = commands(replace(report, engine="front.cpu.fp32", manifest=manifest))
+    assert "--weights '/my weights/b0.pt'" in export
+    assert "--batch 1..8" in export
+    assert export.endswith("--name front")
+    assert build == "evit-deploy build front --target cpu --fp32"
+
+
+@pytest.mark.parametrize("output", ["classes", "confidence", "logits"])
+def test_pytorch_does_what_the_engine_does(small_workspace: Path, manifest: Manifest, output: str) -> None:
+    folder = small_workspace / "engines" / "b0-seg.cpu.fp32.onnxruntime"
+    reference = Reference.load(folder)
+    images = reference.images[:1]
+    graph = replace(manifest.graph, output=output)
+    results = eager_call(original_model(manifest), images, graph, manifest.preprocess)()
+    if output == "logits":
+        np.testing.assert_array_equal(results[0].numpy(), reference.logits[:1])
+        return
+    with load(folder) as task:
+        found = task.infer({"image": graph_input(images, manifest.graph, manifest.preprocess)})["classes"]
+    assert (results[0].numpy() == found).mean() > 0.999
+    assert results[0].dtype.itemsize == 1
+    if output == "confidence":
+        assert ((results[1] > 0) & (results[1] <= 1)).all()
+    assert work_name(graph).startswith("PyTorch eager + upsampling + argmax")
+
+
+def quick(monkeypatch: pytest.MonkeyPatch, forbid_pytorch: bool = False) -> None:
+    """Replace the slow parts: the timing of each subject by one call, the fresh process by nothing."""
+
+    def once(subjects: list, advance: object) -> tuple[Latency, ...]:
+        for subject in subjects:
+            subject.call()
+            assert not (forbid_pytorch and subject.name.startswith("PyTorch"))
+        return tuple(Latency(subject.name, (1.0,) * subject.runs, subject.frames) for subject in subjects)
+
+    monkeypatch.setattr(profile_module, "measure_together", once)
+    monkeypatch.setattr(profile_module, "measure_footprint", lambda folder: Footprint(1.0, 0.1))
+
+
+def test_without_torch_the_report_says_so(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, forbid_pytorch=True)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    report, page = profile_engine(engine_folder, tmp_path)
+    assert report.pytorch is None
+    assert report.speedup is None
+    assert report.speedup_range is None
+    assert any("'torch', which is not installed" in note for note in report.notes)
+    assert "which is not installed" in page.read_text()
+
+
+def test_without_the_weights_the_report_says_so(
+    engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(manifest: Manifest) -> None:
+        raise UnavailableError("the checkpoint is out of reach", found="offline")
+
+    quick(monkeypatch, forbid_pytorch=True)
+    monkeypatch.setattr(profile_module, "original_model", gone)
+    report, _ = profile_engine(engine_folder, tmp_path)
+    assert "PyTorch was not timed: the checkpoint is out of reach; found offline." in report.notes
+
+
+def test_pytorch_not_wanted(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, forbid_pytorch=True)
+    report, _ = profile_engine(engine_folder, tmp_path, pytorch=False, runs=7)
+    assert [item.runs for item in report.latencies] == [100, 100]
+    assert any("not asked for" in note for note in report.notes)
+
+
+def test_a_fixed_batch_is_timed_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    options = ExportOptions(weights="random", resolution=(32, 64), batch=(2, 2))
+    export_model("b0-seg", tmp_path / "export", options)
+    build_engine(tmp_path / "export", tmp_path / "pair", target="cpu", compiler="onnxruntime")
+    assert measure_footprint(tmp_path / "pair").peak_memory_mb > 1
+    report, page = profile_engine(tmp_path / "pair", tmp_path / "profiles")
+    assert [item.name for item in report.latencies] == ["engine infer", "PyTorch eager + upsampling + argmax"]
+    assert [item.frames for item in report.latencies] == [2, 2]
+    assert report.engine_call is None
+    assert "fixed batch of 2" in page.read_text()
+    assert commands(report)[0].endswith("--batch 2 --input image --output classes")
+
+
+def test_few_pytorch_runs_and_a_busy_machine_are_noted() -> None:
+    latencies = (Latency("engine infer", (1.0,) * 100), Latency("PyTorch eager", (900.0,) * 20))
+    notes = profile_module._notes(latencies, None, 99.0)
+    assert "load average of 99.0" in notes[0]
+    assert "timed 20 times only" in notes[1]
+    assert profile_module._notes(latencies[:1], None, 0.0) == ()
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_a_missing_package_is_told_before_anything_is_measured(
+    engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else real(name))
+    monkeypatch.setattr(profile_module, "load", lambda folder: pytest.fail("measured first"))
+    with pytest.raises(MissingExtraError, match=rf"{package}(.|\n)*evit-deploy\[report\]"):
+        profile_engine(engine_folder, tmp_path)
+
+
+def test_the_command_exits_1_on_disagreement_and_writes(
+    engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evit_deploy.cli.main import main
+
+    quick(monkeypatch)
+    monkeypatch.setitem(BUDGETS, "fp32", IMPOSSIBLE)
+    monkeypatch.setattr(sys, "argv", ["evit-deploy", "profile", str(engine_folder), "--workspace", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    output = capsys.readouterr()
+    assert "engine infer" in output.out
+    assert "does not agree with PyTorch" in output.err
+    page = (tmp_path / "profiles" / engine_folder.name / "report.html").read_text()
+    assert '<dd class="value bad">Failed</dd>' in page
+
+
+def test_footprint_is_the_engines_not_the_parents(engine_folder: Path) -> None:
+    ballast = np.ones(60_000_000)  # 480 MB that a child's ru_maxrss would inherit
+    footprint = measure_footprint(engine_folder)
+    assert ballast[0] == 1
+    assert 1 < footprint.peak_memory_mb < 450
+    assert 0 < footprint.load_seconds < 60
+
+
+def test_footprint_of_a_damaged_engine(own_engine: Path) -> None:
+    (own_engine / "model.onnx").write_bytes(b"")
+    with pytest.raises(UnavailableError, match="fresh process"):
+        measure_footprint(own_engine)
+    with pytest.raises(ArtifactError):
+        profile_engine(own_engine, own_engine.parent)
+
+
+def test_environment_names_what_is_imported() -> None:
+    found = environment("numpy")
+    assert found["numpy"] == np.__version__
+    assert "not_imported" not in environment("not_imported")
+    assert all(isinstance(value, str) for value in found.values())
