@@ -127,7 +127,10 @@ def test_worst_collects_the_worst_of_each():
 def test_require_names_frame_value_and_limit():
     reference = logits()
     good, bad = reference.copy(), reference * 1.01
-    rows = [compare_frame("good.png", reference, {"logits": good}), compare_frame("bad.png", reference, {"logits": bad})]
+    rows = [
+        compare_frame("good.png", reference, {"logits": good}),
+        compare_frame("bad.png", reference, {"logits": bad}),
+    ]
     agreement = judge("PyTorch", BUDGET, rows)
     assert not agreement.passed
     with pytest.raises(CheckFailedError, match=r"bad\.png: relative L2 1\.00e-02, at most 1e-04") as error:

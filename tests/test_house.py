@@ -23,7 +23,9 @@ def room(path):
 def imports(path):
     """All modules a file imports, each with whether the import runs when the file is loaded."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    lazy = {id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)}
+    lazy = {
+        id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
+    }
     typing_only = {
         id(node)
         for test in ast.walk(tree)
@@ -79,4 +81,6 @@ def test_files_stay_small():
 
 
 def test_every_file_says_its_licence():
-    assert not [str(p) for p in FILES if not p.read_text(encoding="utf-8").startswith("# SPDX-License-Identifier: Apache-2.0")]
+    assert not [
+        str(p) for p in FILES if not p.read_text(encoding="utf-8").startswith("# SPDX-License-Identifier: Apache-2.0")
+    ]

@@ -56,7 +56,7 @@ def test_a_robot_with_numpy_and_one_backend(wheel, small_workspace, tmp_path):
     program = f"""
 import sys
 class Refuse:
-    allowed = set(sys.stdlib_module_names) | {{"numpy", "onnxruntime", "evit_deploy", "flatbuffers", "packaging", "google"}}
+    allowed = {{*sys.stdlib_module_names, "numpy", "onnxruntime", "evit_deploy", "flatbuffers", "packaging", "google"}}
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] not in self.allowed:
             raise ModuleNotFoundError(name)

@@ -66,7 +66,8 @@ def command(
 
 
 def _exports(workspace: Path) -> list[Path]:
-    found = sorted(path.parent for path in (workspace / "export").glob("*/manifest.json"))
+    # Hidden folders are those of writers at work, or killed at it.
+    found = sorted(path.parent for path in (workspace / "export").glob("[!.]*/manifest.json"))
     if not found:
         raise UsageError(f"there is no export in {workspace / 'export'}", fix="evit-deploy export MODEL")
     return found

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -34,10 +35,10 @@ def parse_resolution(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit()):
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text.lower())
+    if not match:
         raise UsageError(f"'{text}' is no resolution", expected="HEIGHTxWIDTH, such as 512x1024")
-    return int(height), int(width)
+    return int(match[1]), int(match[2])
 
 
 def parse_batch(text: str) -> tuple[int, int]:
@@ -46,10 +47,21 @@ def parse_batch(text: str) -> tuple[int, int]:
     Raises:
         UsageError: Something else.
     """
-    low, dots, high = text.partition("..")
-    if not (low.isdigit() and (high.isdigit() if dots else True)):
+    match = re.fullmatch(r"([0-9]{1,5})(?:\.\.([0-9]{1,5}))?", text)
+    if not match:
         raise UsageError(f"'{text}' is no batch", expected="a number such as 1, or a range such as 1..8")
-    return int(low), int(high if dots else low)
+    return int(match[1]), int(match[2] or match[1])
+
+
+def plain_name(text: str) -> str:
+    """Check a name for a folder in the workspace.
+
+    Raises:
+        UsageError: A path, or a hidden name.
+    """
+    if not re.fullmatch(r"[^./\\\x00][^/\\\x00]*", text):
+        raise UsageError(f"'{text}' is no name of a folder", expected="a name without slashes or a leading dot")
+    return text
 
 
 def artifact_folder(workspace: Path, room: str, name: str) -> Path:

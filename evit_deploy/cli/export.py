@@ -16,6 +16,7 @@ from evit_deploy.cli.common import (
     agreement_table,
     parse_batch,
     parse_resolution,
+    plain_name,
     print_json,
     warn,
 )
@@ -50,7 +51,7 @@ def command(
     from evit_deploy.manifest.model import to_json
 
     options = ExportOptions(opset, weights, sizes, batches, input, output, images, seed)
-    folder = workspace / "export" / (name or spec.name)
+    folder = workspace / "export" / plain_name(name or spec.name)
     manifest, written = export_model(spec.name, folder, options, Bars())
     warn(manifest)
     if json:

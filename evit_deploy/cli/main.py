@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
-from evit_deploy.errors import EvitError
+from evit_deploy.errors import EvitError, UnavailableError
 
 # PyTorch's OpenMP threads spin while they wait; beside any other busy process that makes small models 50 times
 # slower. Must be set before PyTorch is loaded.
@@ -18,22 +19,23 @@ def main() -> None:
     try:
         import typer  # noqa: F401
     except ImportError:
-        sys.exit("evit-deploy: the command line needs typer and rich: pip install 'evit-deploy[cli]'")
+        print("evit-deploy: the command line needs typer and rich: pip install 'evit-deploy[cli]'", file=sys.stderr)
+        sys.exit(UnavailableError.exit_code)
     from evit_deploy.cli.app import app, state
 
     try:
         app()
     except EvitError as error:
         if state.debug:
-            raise
+            traceback.print_exc()
         sys.stdout.flush()
         print(f"evit-deploy: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit("evit-deploy: interrupted; nothing half-written was left behind")
+        sys.exit(130)
     except Exception as error:
         if state.debug:
-            raise
+            traceback.print_exc()
         print(
             f"evit-deploy: this is a bug: {type(error).__name__}: {error}\n"
             "  fix:      run again as 'evit-deploy --debug …' and report the traceback",

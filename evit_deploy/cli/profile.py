@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evit_deploy.cli.common import HERE, Bars, Json, Workspace, artifact_folder, print_json, print_table, warn
+
+if TYPE_CHECKING:
+    from evit_deploy.profiles import ProfileReport
 
 
 def command(
@@ -17,14 +21,22 @@ def command(
     workspace: Workspace = HERE,
     json: Json = False,
 ) -> None:
-    """Measure an engine's latency beside PyTorch's, and write report.json and report.html."""
+    """Measure an engine beside PyTorch, and write report.json and report.html; exit 1 when they disagree."""
+    from evit_deploy.agreement import require
     from evit_deploy.profiles import profile_engine
 
     folder = artifact_folder(workspace, "engines", engine)
     report, path = profile_engine(folder, workspace / "profiles", runs=runs, pytorch=pytorch, progress=Bars())
     warn(report.manifest)
     if json:
-        return print_json(report.to_json())
+        print_json(report.to_json())
+    else:
+        _print_report(report, path)
+    require(report.agreement, f"the engine {folder}", "build it again; if it fails again, build with --fp32")
+
+
+def _print_report(report: ProfileReport, path: Path) -> None:
+    """Latencies, what they cost, and where to read more."""
     rows = [
         [item.name, *(f"{value:.1f}" for value in (item.p50, item.p90, item.p99, item.max, item.throughput))]
         for item in report.latencies
@@ -32,5 +44,7 @@ def command(
     print_table(["", "p50 ms", "p90 ms", "p99 ms", "max ms", "frames/s"], rows)
     if report.speedup:
         typer.echo(f"\n{report.speedup:.1f} times as fast as PyTorch eager, in the same run")
+    for text in report.notes:
+        typer.secho(f"note: {text}", err=True)
     typer.echo(f"peak memory of the engine: {report.peak_memory_mb:.0f} MB")
     typer.echo(f"report: {path}")

@@ -28,8 +28,9 @@ def command(
     with evit_deploy.load(folder) as task:
         warn(task.manifest)
         many = Path(source).is_dir()
+        taken: set[Path] = set()
         for frame in read_source(source):
-            path = _overlay_path(frame, out, many)
+            path = _free_path(_overlay_path(frame, out, many), taken)
             typer.echo(f"{frame.name}: {_answer(task, frame, path)}")
 
 
@@ -51,3 +52,13 @@ def _overlay_path(frame: Frame, out: Path | None, many: bool) -> Path:
     if out is None:
         return Path(f"{stem}.overlay.png")
     return out / f"{stem}.overlay.png" if many or out.is_dir() else out
+
+
+def _free_path(path: Path, taken: set[Path]) -> Path:
+    """The path, or a numbered one where an earlier frame of this run has it: folders hold a.jpg beside a.png."""
+    free, number = path, 1
+    while free in taken:
+        number += 1
+        free = path.with_name(f"{path.name.removesuffix('.overlay.png')}-{number}.overlay.png")
+    taken.add(free)
+    return free

@@ -27,9 +27,9 @@ def command(
     manifest, agreement, report = verify_engine(folder, workspace / "profiles", images, Bars())
     warn(manifest)
     if json:
-        from dataclasses import asdict
+        from evit_deploy.profiles.verify import agreement_record
 
-        print_json({"engine": str(folder), "report": str(report), **asdict(agreement)})
+        print_json({"engine": str(folder), "report": str(report), **agreement_record(agreement)})
     else:
         agreement_table(agreement)
         typer.echo(f"\n{'passed' if agreement.passed else 'FAILED'} against {agreement.against}; stored in {report}")

@@ -76,8 +76,8 @@ def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
     except ImportError:
         raise MissingExtraError("pillow", "images", "Writing image files") from None
     buffer = io.BytesIO()
-    format_name = Image.registered_extensions().get(path.suffix.lower())
-    if format_name is None:
+    format_name = Image.registered_extensions().get(path.suffix.lower(), "")
+    if format_name not in Image.SAVE:  # some suffixes are known to be read only
         raise UsageError(f"cannot write {path}", found=f"format '{path.suffix}'", expected=", ".join(SUFFIXES))
     Image.fromarray(image).save(buffer, format_name)
     replace_file(path, buffer.getvalue())
@@ -104,6 +104,8 @@ def read_source(source: str, size: tuple[int, int] = (1024, 2048)) -> Iterator[F
         source: Path, or "scene:SEED".
         size: (height, width) of a drawn scene.
     """
+    if not source:
+        raise UsageError("the source is empty", expected="an image, a folder of images, or scene:SEED")
     kind, _, seed = source.partition(":")
     if kind == "scene" and not Path(source).exists():
         if not seed.isdigit():

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import datetime
+import errno
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.engines.compiler import Compiler, choose_compiler
-from evit_deploy.errors import UnavailableError, UsageError
+from evit_deploy.errors import ArtifactError, EvitError, UnavailableError, UsageError
 from evit_deploy.manifest import (
     EngineInfo,
     Manifest,
@@ -53,6 +55,7 @@ def build_engine(
 
     Raises:
         UsageError: No such export or target, or a precision that the target does not have.
+        ArtifactError: The export is damaged.
         UnavailableError: No compiler here can do it.
         CheckFailedError: The engine does not agree with PyTorch.
     """
@@ -62,6 +65,8 @@ def build_engine(
         source = read_artifact(export)
         if source.kind != "export":
             raise UsageError(f"{export} is an engine, not an export", fix="name the model or its export folder")
+        if REFERENCE not in source.files:
+            raise ArtifactError(f"{export} lists no {REFERENCE}", fix="write the export again, or copy it again")
         chosen = choose_compiler(spec, precision, compiler)
     key = _key(source, spec, precision, chosen)
     if (existing := read_existing(folder, key)) is not None:
@@ -70,7 +75,7 @@ def build_engine(
         for file in (source.graph.file, REFERENCE):
             shutil.copyfile(export / file, writer.folder / file)
         with progress(f"compile with {chosen.name}"):
-            entry = chosen.compile(writer.folder / source.graph.file, writer.folder, precision)
+            entry = _compile(chosen, writer.folder / source.graph.file, precision)
         manifest = _manifest(source, spec, precision, chosen, entry, key)
         manifest = _verified(writer.folder, manifest, progress)
         return writer.commit(manifest), True
@@ -78,7 +83,7 @@ def build_engine(
 
 def engine_name(export: Path, target: str, precision: str, compiler: str | None = None) -> str:
     """Folder name of an engine; a compiler that was named explicitly becomes part of it."""
-    return ".".join([export.name, target, precision, *([compiler] if compiler else [])])
+    return ".".join([export.resolve().name, target, precision, *([compiler] if compiler else [])])
 
 
 def _check_precision(spec: TargetSpec, precision: str) -> None:
@@ -109,6 +114,24 @@ def _key(source: Manifest, spec: TargetSpec, precision: str, compiler: Compiler)
         machine=describe()["processor"],
         tool=evit_deploy.__version__,
     )
+
+
+def _compile(compiler: Compiler, graph: Path, precision: str) -> str:
+    """Compile a graph into its own folder; what compilers raise is put into words."""
+    try:
+        return compiler.compile(graph, graph.parent, precision)
+    except (EvitError, OSError):
+        raise
+    except Exception as error:  # every compiler has kinds of its own
+        if shutil.disk_usage(graph.parent).free < graph.stat().st_size:
+            # OpenVINO calls it "iostream error", ONNX Runtime "serialization failed".
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(graph.parent)) from error
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UnavailableError(
+            f"{compiler.name} {compiler.version()} cannot compile the graph in {precision}",
+            found=reason[-1],
+            fix="try another --compiler; --debug shows all that it says",
+        ) from error
 
 
 def _manifest(source: Manifest, spec: TargetSpec, precision: str, compiler: Compiler, entry: str, key: str) -> Manifest:

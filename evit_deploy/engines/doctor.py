@@ -89,7 +89,9 @@ def _package(names: tuple[str, ...], extra: str, purpose: str) -> Check:
 
 
 def _workspace(folder: Path) -> Check:
-    probe = folder if folder.is_dir() else folder.parent
+    probe = folder.resolve()
+    while not probe.exists():  # writing makes what is missing
+        probe = probe.parent
     free = shutil.disk_usage(probe).free / 1e9 if probe.is_dir() else 0.0
     ok = probe.is_dir() and os.access(probe, os.W_OK)
     found = f"{folder.resolve()}, {free:.0f} GB free" if ok else f"{folder.resolve()} cannot be written"

@@ -45,6 +45,7 @@ from evit_deploy.runtime.verify import Reference, verify
 GRAPH = "model.onnx"
 MULTIPLE = 32
 MAX_BATCH = 64
+MAX_PIXELS = 4096 * 8192
 INPUTS = ("image", "tensor")
 OUTPUTS = ("classes", "confidence", "logits")
 
@@ -184,6 +185,12 @@ def _check_resolution(resolution: tuple[int, int]) -> None:
             found=f"{resolution[0]}x{resolution[1]}",
             expected=f"such as {nearest[0]}x{nearest[1]}, the nearest",
             fix=f"--resolution {nearest[0]}x{nearest[1]}",
+        )
+    if resolution[0] * resolution[1] > MAX_PIXELS:
+        raise UsageError(
+            "the resolution is too large",
+            found=f"{resolution[0]}x{resolution[1]}",
+            expected=f"at most {MAX_PIXELS / 1e6:.0f} million pixels, such as 4096x8192",
         )
 
 

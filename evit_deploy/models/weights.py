@@ -9,6 +9,8 @@ honours ``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and ``HF_HOME``), ``demo`` (shipped 
 from __future__ import annotations
 
 import hashlib
+import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +209,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:  # torch and safetensors raise many kinds on damaged files
         raise ArtifactError(
             f"the checkpoint {path} cannot be read",
-            found=f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error) else ''}",
+            found=(str(error).strip().splitlines() or [type(error).__name__])[0][:200],
             expected="a PyTorch state dict (.pt) or a .safetensors file",
             fix="download the file again and compare its size and hash",
         ) from error
@@ -227,7 +229,13 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_pickle(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickle protocols, which nobody at a terminal can change
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            # PyTorch's own text proposes to switch this protection off.
+            raise ValueError("damaged, or it holds more than tensors, which could run code") from None
 
 
 def initial_state(model: nn.Module, seed: int) -> Mapping[str, Tensor]:

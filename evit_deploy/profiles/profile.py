@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from evit_deploy.data.resize import resize_image
 from evit_deploy.errors import EvitError
-from evit_deploy.manifest import Manifest
+from evit_deploy.manifest import Manifest, replace_file
 from evit_deploy.profiles.environment import environment, load_average
-from evit_deploy.profiles.files import write_json, write_text
+from evit_deploy.profiles.files import write_json
 from evit_deploy.profiles.latency import ROUNDS, Latency, Subject, measure_together
 from evit_deploy.profiles.memory import measure_footprint
 from evit_deploy.profiles.original import eager_call, original_model, work_name
@@ -94,7 +94,7 @@ def profile_engine(
     )
     place = profiles / report.engine
     write_json(place / REPORT, report.to_json())
-    write_text(place / PAGE, render_page(report, reference, outputs))
+    replace_file(place / PAGE, render_page(report, reference, outputs).encode())
     return report, place / PAGE
 
 

@@ -60,9 +60,10 @@ def test_unwritable_place_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UsageError, match="cannot write"):
         write_image(tmp_path / "file" / "a.png", PIXELS)
-    with pytest.raises(UsageError, match="cannot write"):
-        write_image(tmp_path / "a.nonsense", PIXELS)
-    assert not (tmp_path / "a.nonsense").exists()
+    for name in ("a.nonsense", "a.h5", "a"):
+        with pytest.raises(UsageError, match="cannot write"):
+            write_image(tmp_path / name, PIXELS)
+        assert not (tmp_path / name).exists()
 
 
 def test_sources(tmp_path):

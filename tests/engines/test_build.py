@@ -242,10 +242,24 @@ def test_another_export_is_not_a_no_op(built: Path, logits_export: Path) -> None
     assert manifest.graph.output == "logits"
 
 
+def test_another_graph_under_the_same_key_is_not_a_no_op(built: Path, own_export: Path) -> None:
+    manifest, reference = read_artifact(own_export), (own_export / "reference.npz").read_bytes()
+    model = onnx.load(own_export / "model.onnx")
+    model.doc_string = "written by another version of the exporter's libraries"
+    with write_artifact(own_export) as writer:
+        onnx.save(model, writer.folder / "model.onnx")
+        (writer.folder / "reference.npz").write_bytes(reference)
+        writer.commit(manifest)
+    rebuilt, written = build_engine(own_export, built, target="cpu", compiler="onnxruntime")
+    assert written
+    assert rebuilt.files["model.onnx"] == read_artifact(own_export).files["model.onnx"]
+
+
 @pytest.mark.skipif(not HAS_BF16, reason="this CPU has no BF16 instructions, or OpenVINO is missing")
 def test_another_precision_is_not_a_no_op(built: Path, export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(build.BUDGETS, "bf16", LENIENT)
-    manifest, written = build_engine(export, built, target="cpu", precision="bf16")
+    build_engine(export, built, target="cpu", precision="fp32", compiler="openvino")
+    manifest, written = build_engine(export, built, target="cpu", precision="bf16", compiler="openvino")
     assert written
     assert manifest.engine is not None
     assert manifest.engine.precision == "bf16"

@@ -54,7 +54,17 @@ def check_clean(model, opset):
     """No leftovers of training, no shape arithmetic, no pairs of casts, and names that say where a node comes from."""
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
     kinds = collections.Counter(node.op_type for node in model.graph.node)
-    unwanted = {"BatchNormalization", "Dropout", "Identity", "Shape", "Gather", "Constant", "Unsqueeze", "Range", "Resize"}
+    unwanted = {
+        "BatchNormalization",
+        "Dropout",
+        "Identity",
+        "Shape",
+        "Gather",
+        "Constant",
+        "Unsqueeze",
+        "Range",
+        "Resize",
+    }
     assert not unwanted & set(kinds), kinds
     assert kinds["Cast"] <= 2
     makers = {output: node for node in model.graph.node for output in node.output}
@@ -66,7 +76,9 @@ def check_clean(model, opset):
     convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
     assert all(name.startswith(("backbone.", "head.", "classify.")) for name in convolutions), convolutions
     weights = {tensor.name for tensor in model.graph.initializer}
-    assert "backbone.stages.0.op_list.0.conv.weight" in weights or "backbone.input_stem.op_list.0.conv.weight" in weights
+    assert (
+        "backbone.stages.0.op_list.0.conv.weight" in weights or "backbone.input_stem.op_list.0.conv.weight" in weights
+    )
 
 
 @pytest.mark.parametrize("opset", [17, 18, 19, 20])
@@ -83,6 +95,7 @@ def test_exactly_the_opset_asked_for(tmp_path, opset):
         ({"opset": 21}, "17 to 20"),
         ({"resolution": (100, 128)}, "such as 96x128, the nearest"),
         ({"resolution": (0, 0)}, "such as 32x32"),
+        ({"resolution": (99968, 99968)}, "34 million pixels"),
         ({"batch": (0, 1)}, "within 1..64"),
         ({"batch": (4, 2)}, "within 1..64"),
         ({"batch": (1, 65)}, "within 1..64"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Report files are whole or not there."""
+"""JSON that every reader takes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import json
 import math
 from pathlib import Path
 
-import pytest
-
-from evit_deploy.errors import UsageError
 from evit_deploy.manifest import Agreement
-from evit_deploy.profiles.files import plain, write_json, write_text
+from evit_deploy.profiles.files import plain, write_json
 from evit_deploy.profiles.verify import agreement_record
 
 
@@ -33,33 +30,3 @@ def test_a_failed_comparison_is_valid_json(failed: Agreement) -> None:
 def test_plain_keeps_what_json_knows() -> None:
     data = {"text": "nan", "whole": 3, "flag": False, "nothing": None, "nested": {"x": [0.5]}}
     assert plain(data) == data
-
-
-def test_an_old_file_is_replaced_and_readable_by_all(tmp_path: Path) -> None:
-    path = tmp_path / "x.txt"
-    write_text(path, "old")
-    write_text(path, "new")
-    assert path.read_text() == "new"
-    assert path.stat().st_mode & 0o444 == 0o444
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.txt"
-    write_text(path, "old")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(UsageError, match="No space left"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_file_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / "profiles").write_text("")
-    with pytest.raises(UsageError, match="cannot write"):
-        write_text(tmp_path / "profiles" / "x" / "y.json", "")
-    assert list(tmp_path.iterdir()) == [tmp_path / "profiles"]

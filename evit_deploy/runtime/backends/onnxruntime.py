@@ -63,7 +63,7 @@ def session_options(threads: int, *, optimise: bool) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and said in our words
     return options
 
 
@@ -75,6 +75,7 @@ def open_backend(folder: Path, manifest: Manifest, threads: int) -> OnnxRuntimeB
         raise MissingExtraError("onnxruntime", "onnxruntime", "This engine") from None
     assert manifest.engine is not None
     path = folder / manifest.engine.entry
+    cpu = manifest.engine.machine.get("processor", "one")
     try:
         options = session_options(threads, optimise=False)
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -82,7 +83,7 @@ def open_backend(folder: Path, manifest: Manifest, threads: int) -> OnnxRuntimeB
         raise UnavailableError(
             f"ONNX Runtime {ort.__version__} cannot load {path}",
             found=str(error).splitlines()[0],
-            expected=f"ONNX Runtime {manifest.engine.compiler_version} on {manifest.engine.machine}",
+            expected=f"ONNX Runtime {manifest.engine.compiler_version}, on a CPU like the {cpu} it was compiled on",
             fix=f"build it on this machine: evit-deploy build {manifest.model.name} --target cpu",
         ) from error
     return OnnxRuntimeBackend(session, manifest)
