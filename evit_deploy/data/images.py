@@ -75,11 +75,11 @@ def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
         from PIL import Image
     except ImportError:
         raise MissingExtraError("pillow", "images", "Writing image files") from None
-    buffer = io.BytesIO()
-    format_name = Image.registered_extensions().get(path.suffix.lower(), "")
-    if format_name not in Image.SAVE:  # some suffixes are known to be read only
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise UsageError(f"cannot write {path}", found=f"format '{path.suffix}'", expected=", ".join(SUFFIXES))
-    Image.fromarray(image).save(buffer, format_name)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, Image.registered_extensions()[suffix])
     replace_file(path, buffer.getvalue())
 
 

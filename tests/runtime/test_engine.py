@@ -18,7 +18,18 @@ from evit_deploy.manifest import read_manifest
 from evit_deploy.runtime import Segmenter, open_engine
 from evit_deploy.runtime.engine import EngineBusyError
 
-HEAVY = ("torch", "onnx", "onnxsim", "typer", "rich", "matplotlib", "jinja2", "huggingface_hub", "filelock", "jsonschema")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxsim",
+    "typer",
+    "rich",
+    "matplotlib",
+    "jinja2",
+    "huggingface_hub",
+    "filelock",
+    "jsonschema",
+)
 
 
 def image(seed=0):
@@ -218,9 +229,7 @@ def test_wrapper_costs_under_three_percent(tmp_path):
     build_engine(tmp_path / "e", tmp_path / "engine", target="cpu", compiler="onnxruntime")
     x = {"image": np.ascontiguousarray(render_scene(0, 512, 1024).image[None])}
     with evit_deploy.load(tmp_path / "engine", threads=1) as task:
-        session = ort.InferenceSession(
-            tmp_path / "engine" / "model.optimised.onnx", session_options(1, optimise=False)
-        )
+        session = ort.InferenceSession(tmp_path / "engine" / "model.optimised.onnx", session_options(1, optimise=False))
         bare, wrapped = [], []
         for _ in range(40):
             for call, times in ((lambda: session.run(None, x), bare), (lambda: task.infer(x), wrapped)):

@@ -20,12 +20,9 @@ def torchvision_eval(frame, side, crop_ratio):
     """Resize(ceil(side / crop_ratio), bicubic) and CenterCrop(side), by torchvision's documented rounding."""
     short = math.ceil(side / crop_ratio)
     height, width = frame.shape[:2]
-    if width <= height:
-        size = (short, int(short * height / width))
-    else:
-        size = (int(short * width / height), short)
+    size = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
     resized = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC))
-    top, left = int(round((resized.shape[0] - side) / 2.0)), int(round((resized.shape[1] - side) / 2.0))
+    top, left = round((resized.shape[0] - side) / 2.0), round((resized.shape[1] - side) / 2.0)
     return resized[top : top + side, left : left + side]
 
 

@@ -35,7 +35,9 @@ def engines(tmp_path_factory):
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(height=st.integers(1, 150), width=st.integers(1, 150), output=st.sampled_from(["classes", "confidence", "logits"]))
+@given(
+    height=st.integers(1, 150), width=st.integers(1, 150), output=st.sampled_from(["classes", "confidence", "logits"])
+)
 def test_result_has_the_frame_s_own_size(engines, height, width, output):
     frame = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
     task = engines["b0-seg", output]
