@@ -95,9 +95,20 @@ def test_confidence_is_compared():
     full = upsampled(reference)
     probability = np.exp(full - full.max(0)) / np.exp(full - full.max(0)).sum(0)
     outputs = {"classes": full.argmax(0).astype(np.uint8), "confidence": probability.max(0)}
-    assert compare_frame("frame", reference, outputs).max_error < 1e-5
+    assert compare_frame("frame", reference, outputs).confidence_error < 1e-5
     outputs["confidence"] = outputs["confidence"] + 0.25
-    assert compare_frame("frame", reference, outputs).max_error == pytest.approx(0.25, abs=1e-4)
+    row = compare_frame("frame", reference, outputs)
+    assert row.confidence_error == pytest.approx(0.25, abs=1e-4)
+    assert any("confidence" in text for text in broken_limits(row, BUDGET))
+
+
+def test_class_map_and_logits_together():
+    reference = logits()
+    outputs = {"classes": class_map(reference, 64, 128), "logits": reference + 1e-3}
+    row = compare_frame("frame", reference, outputs)
+    assert row.class_agreement == 1.0
+    assert row.max_error == pytest.approx(1e-3, rel=0.05)
+    assert any("relative L2" in text for text in broken_limits(row, BUDGET))
 
 
 @settings(max_examples=40, deadline=None)

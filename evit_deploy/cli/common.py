@@ -104,10 +104,13 @@ def agreement_table(agreement: Agreement) -> None:
             f"{row.class_agreement:.4%}",
             _number(row.miou, ".5f"),
             f"{row.conceded_margin:.1e}",
+            _number(row.confidence_error, ".1e"),
         ]
         for row in (*agreement.frames, worst(agreement.frames))
     ]
-    print_table(["frame", "relative L2", "max error", "cosine", "classes equal", "mIoU", "margin σ"], rows)
+    print_table(
+        ["frame", "relative L2", "max error", "cosine", "classes equal", "mIoU", "margin σ", "confidence"], rows
+    )
 
 
 def _number(value: float | None, form: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.errors import UsageError
 from evit_deploy.export.graph import DeployGraph
 from evit_deploy.export.reference import choose_frames, make_reference
-from evit_deploy.export.trace import check_opset, trace
+from evit_deploy.export.trace import check_graph, check_opset, hide_output, trace
 from evit_deploy.manifest import (
     Agreement,
     GraphInfo,
@@ -48,6 +48,7 @@ MAX_BATCH = 64
 MAX_PIXELS = 4096 * 8192
 INPUTS = ("image", "tensor")
 OUTPUTS = ("classes", "confidence", "logits")
+LOGITS = "logits"
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,18 @@ def export_model(
         rules = preprocess_rules(plan.spec)
         with progress("trace to ONNX"):
             graph = _trace(model, plan, rules)
-            onnx.save(graph, writer.folder / GRAPH)
         frames = choose_frames(options.images, plan.resolution)
         with progress("PyTorch", len(frames)) as step:
             reference = make_reference(model, frames, rules, plan.resolution, step.advance)
         reference.save(writer.folder)
+        everything = graph.SerializeToString()
+        if plan.output != LOGITS:
+            hide_output(graph, LOGITS)
+            check_graph(graph, plan.opset)
+        onnx.save(graph, writer.folder / GRAPH)
         manifest = _manifest(plan, weights, rules, graph, key)
         with progress("verify", len(frames)) as step:
-            agreement = verify_graph(writer.folder / GRAPH, manifest, reference, step.advance)
+            agreement = _verify_graph(everything, manifest, reference, step.advance)
         require(agreement, f"the exported graph of {plan.spec.name}", "this is a bug: report model, options, versions")
         return writer.commit(replace(manifest, agreement=agreement)), True
 
@@ -145,13 +150,13 @@ def preprocess_rules(spec: ModelSpec) -> Preprocess:
     )
 
 
-def verify_graph(path: Path, manifest: Manifest, reference: Reference, advance: Any = lambda: None) -> Agreement:
-    """Compare an ONNX file, run by ONNX Runtime on the CPU, with PyTorch."""
+def _verify_graph(graph: bytes, manifest: Manifest, reference: Reference, advance: Callable[[], None]) -> Agreement:
+    """Compare a graph that also gives its logits, run by ONNX Runtime on the CPU, with PyTorch."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = available_cores()
     options.log_severity_level = 3
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [tensor.name for tensor in manifest.graph.outputs]
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
 
     def infer(inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
@@ -211,12 +216,12 @@ def _trace(model: nn.Module, plan: _Plan, rules: Preprocess) -> onnx.ModelProto:
         example = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
     else:
         example = torch.zeros(batch, 3, height, width)
-    return trace(module, example, output_names(plan.output), plan.opset, plan.batch[0] != plan.batch[1])
+    return trace(module, example, _output_names(plan.output), plan.opset, plan.batch[0] != plan.batch[1])
 
 
-def output_names(output: str) -> tuple[str, ...]:
-    """Names of the graph's outputs."""
-    return ("classes", "confidence") if output == "confidence" else (output,)
+def _output_names(output: str) -> tuple[str, ...]:
+    """Names of the traced graph's outputs: those asked for, and the logits."""
+    return {"classes": ("classes", LOGITS), "confidence": ("classes", "confidence", LOGITS)}.get(output, (LOGITS,))
 
 
 def _manifest(plan: _Plan, weights: Weights, rules: Preprocess, graph: onnx.ModelProto, key: str) -> Manifest:

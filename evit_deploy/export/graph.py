@@ -35,12 +35,12 @@ class DeployGraph(nn.Module):
             self.register_buffer("mean", 255 * torch.tensor(rules.mean).view(1, 3, 1, 1))
         self.classify = None if output == "logits" else PixelClassifier(LOGITS_STRIDE, output == "confidence")
 
-    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Run the graph."""
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Run the graph; the logits are always the last output, so that they can be checked."""
         if self.takes_image:
             image = image.permute(0, 3, 1, 2).float() - self.mean
         logits: Tensor = self.network(image)
-        return logits if self.classify is None else self.classify(logits)
+        return (logits,) if self.classify is None else (*self.classify(logits), logits)
 
 
 class PixelClassifier(nn.Module):
@@ -54,13 +54,13 @@ class PixelClassifier(nn.Module):
         super().__init__()
         self.upsample, self.confidence = PhaseUpsample(factor), confidence
 
-    def forward(self, logits: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, logits: Tensor) -> tuple[Tensor, ...]:
         """Map logits [B, C, h, w] to classes uint8 [B, h · factor, w · factor], and probabilities if asked for."""
         classes, height, width = (int(size) for size in logits.shape[1:])
         phases = self.upsample.phases(logits).reshape(-1, classes, self.upsample.factor**2, height, width)
         best = self._interleave(phases.argmax(dim=1).to(torch.uint8), height, width)
         if not self.confidence:
-            return best
+            return (best,)
         top = phases.amax(dim=1, keepdim=True)
         probability = 1.0 / (phases - top).exp().sum(dim=1)
         return best, self._interleave(probability, height, width)

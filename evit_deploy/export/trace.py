@@ -126,6 +126,14 @@ def _rename_tensors(graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
         value.name = renamed.get(value.name, value.name)
 
 
+def hide_output(model: onnx.ModelProto, name: str) -> None:
+    """Make an output an inner tensor again, under the same name."""
+    outputs = model.graph.output
+    (index,) = [index for index, value in enumerate(outputs) if value.name == name]
+    model.graph.value_info.append(outputs[index])
+    del outputs[index]
+
+
 def check_graph(model: onnx.ModelProto, opset: int) -> None:
     """Check a finished graph: valid ONNX, the opset asked for, no leftovers of training.
 

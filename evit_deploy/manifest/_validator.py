@@ -290,7 +290,7 @@ def validate(data, custom_formats={}, name_prefix=None):
                         raise SchemaError("" + (name_prefix or "data") + ".agreement.budget must be object")
                     data__agreement__budget_is_dict = isinstance(data__agreement__budget, dict)
                     if data__agreement__budget_is_dict:
-                        data__agreement__budget__missing_keys = set(['relative_l2', 'class_agreement', 'conceded_margin']) - data__agreement__budget.keys()
+                        data__agreement__budget__missing_keys = set(['relative_l2', 'class_agreement', 'conceded_margin', 'confidence_error']) - data__agreement__budget.keys()
                         if data__agreement__budget__missing_keys:
                             raise SchemaError("" + (name_prefix or "data") + ".agreement.budget must contain " + (str(sorted(data__agreement__budget__missing_keys)) + " properties"))
                         data__agreement__budget_keys = set(data__agreement__budget.keys())
@@ -309,6 +309,11 @@ def validate(data, custom_formats={}, name_prefix=None):
                             data__agreement__budget__concededmargin = data__agreement__budget["conceded_margin"]
                             if not isinstance(data__agreement__budget__concededmargin, (int, float, Decimal)) or isinstance(data__agreement__budget__concededmargin, bool):
                                 raise SchemaError("" + (name_prefix or "data") + ".agreement.budget.conceded_margin must be number")
+                        if "confidence_error" in data__agreement__budget_keys:
+                            data__agreement__budget_keys.remove("confidence_error")
+                            data__agreement__budget__confidenceerror = data__agreement__budget["confidence_error"]
+                            if not isinstance(data__agreement__budget__confidenceerror, (int, float, Decimal)) or isinstance(data__agreement__budget__confidenceerror, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".agreement.budget.confidence_error must be number")
                         if data__agreement__budget_keys:
                             raise SchemaError("" + (name_prefix or "data") + ".agreement.budget must not contain "+str(data__agreement__budget_keys)+" properties")
                 if "frames" in data__agreement_keys:
@@ -326,7 +331,7 @@ def validate(data, custom_formats={}, name_prefix=None):
                                 raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}]".format(**locals()) + " must be object")
                             data__agreement__frames_item_is_dict = isinstance(data__agreement__frames_item, dict)
                             if data__agreement__frames_item_is_dict:
-                                data__agreement__frames_item__missing_keys = set(['frame', 'class_agreement', 'miou', 'conceded_margin', 'finite', 'relative_l2', 'max_error', 'cosine']) - data__agreement__frames_item.keys()
+                                data__agreement__frames_item__missing_keys = set(['frame', 'class_agreement', 'miou', 'conceded_margin', 'finite', 'relative_l2', 'max_error', 'cosine', 'confidence_error']) - data__agreement__frames_item.keys()
                                 if data__agreement__frames_item__missing_keys:
                                     raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}]".format(**locals()) + " must contain " + (str(sorted(data__agreement__frames_item__missing_keys)) + " properties"))
                                 data__agreement__frames_item_keys = set(data__agreement__frames_item.keys())
@@ -370,6 +375,11 @@ def validate(data, custom_formats={}, name_prefix=None):
                                     data__agreement__frames_item__cosine = data__agreement__frames_item["cosine"]
                                     if not isinstance(data__agreement__frames_item__cosine, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__cosine, bool):
                                         raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].cosine".format(**locals()) + " must be number or null")
+                                if "confidence_error" in data__agreement__frames_item_keys:
+                                    data__agreement__frames_item_keys.remove("confidence_error")
+                                    data__agreement__frames_item__confidenceerror = data__agreement__frames_item["confidence_error"]
+                                    if not isinstance(data__agreement__frames_item__confidenceerror, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__confidenceerror, bool):
+                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].confidence_error".format(**locals()) + " must be number or null")
                                 if data__agreement__frames_item_keys:
                                     raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}]".format(**locals()) + " must not contain "+str(data__agreement__frames_item_keys)+" properties")
                 if data__agreement_keys:

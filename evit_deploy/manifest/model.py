@@ -102,11 +102,13 @@ class Budget:
         class_agreement: Smallest fraction of equal classes (pixels, or top-1 of frames).
         conceded_margin: Where the classes differ, the largest reference logit given away: reference logit of the
             reference's class minus that of the engine's class, in units of the logits' standard deviation.
+        confidence_error: Largest difference of the softmax probability of the chosen class.
     """
 
     relative_l2: float
     class_agreement: float
     conceded_margin: float
+    confidence_error: float
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class FrameAgreement:
     relative_l2: float | None = None
     max_error: float | None = None
     cosine: float | None = None
+    confidence_error: float | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from evit_deploy.runtime.verify import Reference
 TEMPLATE = Path(__file__).with_name("report.html")
 COMPILERS = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 _PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}
-_QUANTITIES = ("relative_l2", "max_error", "cosine", "class_agreement", "miou", "conceded_margin")
+_QUANTITIES = ("relative_l2", "max_error", "cosine", "class_agreement", "miou", "conceded_margin", "confidence_error")
 
 
 def require_page_packages() -> None:

@@ -27,7 +27,7 @@ from tests.conftest import SMALL
 from tests.manifest.sample import entries, snapshot
 
 GPUS = [name for name, spec in TARGETS.items() if not spec.compilers]
-LENIENT = Budget(relative_l2=0.5, class_agreement=0.5, conceded_margin=5.0)
+LENIENT = Budget(relative_l2=0.5, class_agreement=0.5, conceded_margin=5.0, confidence_error=1.0)
 """Random weights decide by a hair's breadth, so BF16 flips more pixels than with trained ones."""
 HAS_BF16 = ov_compiler.COMPILER.version() is not None and ov_compiler.COMPILER.obstacle("bf16") is None
 

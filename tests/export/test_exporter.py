@@ -127,6 +127,10 @@ def test_inputs_and_outputs(tmp_path, input, output):
         "logits": [("logits", "float32", (1, 19, 8, 16))],
     }[output]
     assert [(t.name, t.dtype, t.shape) for t in graph.outputs] == expected
+    model = load_graph(tmp_path)
+    assert [value.name for value in model.graph.output] == [name for name, _, _ in expected]
+    assert "logits" in {name for node in model.graph.node for name in node.output}
+    assert max(frame.relative_l2 for frame in manifest.agreement.frames) <= 1e-4
 
 
 def test_class_map_and_confidence_follow_the_reference_rule(tmp_path):

@@ -49,7 +49,7 @@ def sample_manifest(kind: str = "export", key: str = SHA) -> Manifest:
             outputs=(TensorInfo("classes", "uint8", (-1, 64, 128)),),
         ),
         preprocess=Preprocess("RGB", "stretch", "opencv-cubic", 1.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-        agreement=Agreement("PyTorch", True, Budget(1e-4, 0.999, 1e-3), frames),
+        agreement=Agreement("PyTorch", True, Budget(1e-4, 0.999, 1e-3, 1e-3), frames),
         warnings=("random weights: Zufall, 乱数",),
         environment={"python": "3.11"},
     )

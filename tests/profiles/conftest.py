@@ -13,7 +13,7 @@ from evit_deploy.manifest import Manifest, read_manifest
 from evit_deploy.manifest.model import Agreement, Budget, FrameAgreement
 from evit_deploy.profiles import ProfileReport, profile_engine
 
-IMPOSSIBLE = Budget(relative_l2=-1.0, class_agreement=1.1, conceded_margin=-1.0)
+IMPOSSIBLE = Budget(relative_l2=-1.0, class_agreement=1.1, conceded_margin=-1.0, confidence_error=-1.0)
 
 
 @pytest.fixture(scope="session")
@@ -44,4 +44,4 @@ def failed() -> Agreement:
     frame = FrameAgreement(
         "bad.png", 0.5, 0.1, 3.0, finite=False, relative_l2=float("inf"), max_error=float("inf"), cosine=None
     )
-    return Agreement("PyTorch", False, Budget(1e-4, 0.999, 1e-3), (frame,))
+    return Agreement("PyTorch", False, Budget(1e-4, 0.999, 1e-3, 1e-3), (frame,))
