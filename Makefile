@@ -19,12 +19,14 @@ types: .venv/.dev
 	$(BIN)/mypy
 
 # A stamp per extra: installed again only when pyproject.toml changes.
-.venv/.%: pyproject.toml | .venv
+.venv/.%: pyproject.toml | .venv/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	touch $@
 
-.venv:
-	$(PYTHON) -m venv .venv
+# A stamp here too: on a Debian without python3-venv a half-made folder would be taken for a whole one.
+.venv/.made:
+	$(PYTHON) -m venv --clear .venv || { echo "cannot make .venv: apt install python3-venv"; exit 3; }
+	touch $@
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,9 @@ traceback appears only with ``--debug``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class EvitError(Exception):
     """Base of all deliberate errors.
@@ -61,3 +64,16 @@ class MissingExtraError(UnavailableError):
             f"{purpose} needs the package '{package}', which is not installed",
             fix=f"pip install 'evit-deploy[{extra}]'",
         )
+
+
+@contextmanager
+def extra(name: str, purpose: str) -> Iterator[None]:
+    """Imports inside belong to an optional extra.
+
+    Raises:
+        MissingExtraError: One of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "?", name, purpose) from error

@@ -8,11 +8,12 @@ printed as a user would type it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import evit_deploy
 from evit_deploy.data.images import installed_photos
 from evit_deploy.engines import choose_compiler
 from evit_deploy.errors import UnavailableError
+from evit_deploy.profiles.latency import Subject, measure_together
 from evit_deploy.targets import find_target
 
 MODEL, RESOLUTION = "b1-seg", "512x1024"
@@ -52,21 +54,18 @@ def buildable() -> list[tuple[str, str]]:
 
 
 def fastest(engines: list[Path]) -> Path:
-    """The engine with the lowest median latency, all of them timed in turns."""
-    tasks = {engine: evit_deploy.load(engine) for engine in engines}
+    """The engine with the lowest median latency, all of them timed in one run."""
     frame = np.zeros((512, 1024, 3), np.uint8)
-    times: dict[Path, list[float]] = {engine: [] for engine in engines}
-    for _ in range(15):
-        for engine, task in tasks.items():
-            start = time.perf_counter()
-            task(frame)
-            times[engine].append(time.perf_counter() - start)
-    for task in tasks.values():
-        task.close()
-    medians = {engine: float(np.median(times[engine][3:])) for engine in engines}
-    for engine, median in medians.items():
-        print(f"  {engine.name:<36} {median * 1e3:7.1f} ms per frame")
-    return min(medians, key=lambda engine: medians[engine])
+    with contextlib.ExitStack() as stack:
+        subjects = []
+        for engine in engines:
+            task = evit_deploy.load(engine)
+            stack.enter_context(task)
+            subjects.append(Subject(engine.name, partial(task, frame), 20))
+        latencies = measure_together(subjects)
+    for latency in latencies:
+        print(f"  {latency.name:<36} {latency.p50:7.1f} ms per frame")
+    return engines[int(np.argmin([latency.p50 for latency in latencies]))]
 
 
 def main() -> None:
@@ -79,7 +78,9 @@ def main() -> None:
         if code == 0:
             engines.append(WORKSPACE / "engines" / f"{MODEL}.cpu.{precision}.{compiler}")
         else:
-            print("  left out: it does not agree with PyTorch, so it was not written")
+            print("left out: it was not written, for the reason above")
+    if not engines:
+        sys.exit("no engine could be built")
     print("\nall of these agree with PyTorch; the fastest is kept:")
     engine = fastest(engines)
     print(f"  -> {engine.name}")

@@ -39,6 +39,9 @@ def imports(path):
             yield from ((alias.name, id(node) not in lazy) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module, id(node) not in lazy
+            if node.module == "evit_deploy":  # "from evit_deploy import models" imports a room as well
+                rooms = {alias.name for alias in node.names} & {*GROUND_FLOOR, *FIRST_FLOOR}
+                yield from ((f"evit_deploy.{name}", id(node) not in lazy) for name in rooms)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -72,8 +72,13 @@ with evit_deploy.load({str(engine)!r}) as task:
     assert result.stdout.strip() == "(90, 120)", result.stderr
 
 
-def test_program_without_the_cli_extra_names_it(tmp_path):
-    code = "import sys; sys.modules['typer'] = None; from evit_deploy.cli.main import main; main()"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode != 0
-    assert "pip install 'evit-deploy[cli]'" in result.stderr
+@pytest.mark.parametrize("package", ["torch", "onnx", "onnxsim", "onnxruntime"])
+def test_export_without_its_extra_names_it(tmp_path, package):
+    code = f"import sys; sys.modules[{package!r}] = None; from evit_deploy.cli.main import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "export", "b0-seg", "--workspace", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 3, result.stderr
+    assert f"'{package}', which is not installed" in result.stderr
+    assert "pip install 'evit-deploy[export]'" in result.stderr

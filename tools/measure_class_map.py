@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import time
 import warnings
 from collections.abc import Callable
 
@@ -22,9 +21,10 @@ from torch import Tensor, nn
 
 from evit_deploy.export.graph import LOGITS_STRIDE, PixelClassifier
 from evit_deploy.export.rewrite import PhaseUpsample
+from evit_deploy.profiles.latency import Subject, measure_together
 from evit_deploy.runtime.engine import available_cores
 
-CLASSES, RUNS = 19, 9
+CLASSES, RUNS = 19, 20
 
 
 class Resize(nn.Module):
@@ -62,15 +62,11 @@ def main() -> None:
         graph = _export(form, logits)
         calls[name, "onnxruntime"] = _onnxruntime(graph, logits.numpy())
         calls[name, "openvino"] = _openvino(graph, logits.numpy())
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    for _ in range(RUNS + 2):
-        for key, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[key].append(1e3 * (time.perf_counter() - start))
+    subjects = [Subject(" ".join(key), call, RUNS) for key, call in calls.items()]
+    medians = dict(zip(calls, (latency.p50 for latency in measure_together(subjects)), strict=True))
     print("| form | ONNX Runtime ms | OpenVINO FP32 ms | pixels equal |\n|---|---|---|---|")
     for name in forms:
-        cells = [f"{np.median(times[name, backend][2:]):.1f}" for backend in ("onnxruntime", "openvino")]
+        cells = [f"{medians[name, backend]:.1f}" for backend in ("onnxruntime", "openvino")]
         print(f"| {name} | {' | '.join(cells)} | {(calls[name, 'onnxruntime']() == expected).mean():.4%} |")
 
 

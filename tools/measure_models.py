@@ -29,6 +29,7 @@ from evit_deploy.errors import EvitError
 from evit_deploy.export import ExportOptions, export_model
 from evit_deploy.manifest import Manifest, read_manifest
 from evit_deploy.models import create_model, list_models
+from evit_deploy.profiles.latency import Subject, measure_together
 from evit_deploy.profiles.original import eager_call
 from evit_deploy.runtime.engine import Engine, available_cores, open_engine
 from evit_deploy.targets.machine import describe
@@ -41,7 +42,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=list_models())
-    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--runs", type=int, default=7)
     arguments = parser.parse_args()
     print(
         f"{describe()['processor']}, {available_cores()} cores, {describe()['features']}; torch {torch.__version__}\n"
@@ -68,7 +69,9 @@ def _row(name: str, runs: int) -> list[str]:
                 image = np.zeros((1, *manifest.graph.resolution, 3), np.uint8)
                 calls[f"{compiler}.{precision}"] = partial(task.infer, {"image": image})
                 size = size or sum(file.stat().st_size for file in path.iterdir()) / 1e6
-        medians = _alternate(calls, runs)
+        subjects = [Subject(key, call, runs) for key, call in calls.items()]
+        latencies = measure_together(subjects, warm_up_seconds=0, warm_up_calls=2)
+    medians = {latency.name: latency.p50 for latency in latencies}
     pytorch = medians.pop("pytorch")
     cells = [f"{medians[key]:.1f}" if (key := f"{c}.{p}") in medians else "-" for c, p in ENGINES]
     resolution = "x".join(str(side) for side in manifest.graph.resolution)
@@ -90,17 +93,6 @@ def _pytorch(name: str, manifest: Manifest) -> Callable[[], object]:
     """PyTorch eager, doing the engine's work."""
     images = np.zeros((1, *manifest.graph.resolution, 3), np.uint8)
     return eager_call(create_model(name, weights="random"), images, manifest.graph, manifest.preprocess)
-
-
-def _alternate(calls: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Median milliseconds of each call, all timed in turns after two rounds of warm-up."""
-    times: dict[str, list[float]] = {key: [] for key in calls}
-    for _ in range(runs + 2):
-        for key, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[key].append(1e3 * (time.perf_counter() - start))
-    return {key: float(np.median(values[2:])) for key, values in times.items()}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,11 @@ from evit_deploy.cli.common import (
     print_json,
     warn,
 )
-from evit_deploy.errors import UsageError
+from evit_deploy.errors import EvitError, UsageError
+from evit_deploy.targets import PRECISIONS, find_target
+
+if TYPE_CHECKING:
+    from evit_deploy.manifest import Manifest
 
 
 def command(
@@ -37,32 +41,45 @@ def command(
     json: Json = False,
 ) -> None:
     """Compile an export for a machine, and check the engine against PyTorch before it is written."""
-    flags = {"fp32": fp32, "bf16": bf16, "fp16": fp16, "int8": int8}
-    chosen = [name for name, wanted in flags.items() if wanted] or ["fp32"]
+    chosen = [name for name, wanted in zip(PRECISIONS, (fp32, bf16, fp16, int8), strict=True) if wanted] or ["fp32"]
     if len(chosen) > 1:
         raise UsageError("an engine has one precision", found=" ".join(f"--{name}" for name in chosen))
+    from evit_deploy.engines import choose_compiler
     from evit_deploy.engines.build import build_engine, engine_name
     from evit_deploy.manifest.model import to_json
 
-    results = []
+    choose_compiler(find_target(target), chosen[0], compiler)  # before anything is looked for
+    results, failures = [], []
     for export in [artifact_folder(workspace, "export", model)] if model else _exports(workspace):
         folder = workspace / "engines" / engine_name(export, target, chosen[0], compiler)
         typer.echo(f"{folder}", err=True)
-        manifest, written = build_engine(
-            export, folder, target=target, precision=chosen[0], compiler=compiler, progress=Bars()
-        )
+        try:
+            manifest, written = build_engine(
+                export, folder, target=target, precision=chosen[0], compiler=compiler, progress=Bars()
+            )
+        except EvitError as error:
+            if model:
+                raise
+            typer.echo(f"evit-deploy: {error}", err=True)
+            failures.append(error)
+            continue
         warn(manifest)
         results.append(to_json(manifest))
-        if json:
-            continue
-        if not written:
-            typer.echo(f"nothing to do: {folder} is exactly this engine")
-        agreement_table(manifest.agreement)
-        assert manifest.engine is not None
-        typer.echo(f"\n{folder}  by {manifest.engine.compiler} {manifest.engine.compiler_version}")
-        typer.echo(f"next:  evit-deploy run {folder} IMAGE    or    evit-deploy profile {folder}")
+        if not json:
+            _report(folder, manifest, written)
     if json:
         print_json(results)
+    if failures:
+        raise typer.Exit(max(error.exit_code for error in failures))
+
+
+def _report(folder: Path, manifest: Manifest, written: bool) -> None:
+    if not written:
+        typer.echo(f"nothing to do: {folder} is exactly this engine")
+    agreement_table(manifest.agreement)
+    assert manifest.engine is not None
+    typer.echo(f"\n{folder}  by {manifest.engine.compiler} {manifest.engine.compiler_version}")
+    typer.echo(f"next:  evit-deploy run {folder} IMAGE    or    evit-deploy profile {folder}")
 
 
 def _exports(workspace: Path) -> list[Path]:

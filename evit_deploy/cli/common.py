@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import sys
@@ -67,10 +68,26 @@ def plain_name(text: str) -> str:
 def artifact_folder(workspace: Path, room: str, name: str) -> Path:
     """Where a name or path given on the command line points to.
 
-    A path that exists is taken as it is; a plain name stands for a folder in the workspace.
+    A path that exists is taken as it is; a plain name stands for a folder in the workspace, and a model's other name
+    for the model.
+
+    Raises:
+        UsageError: There is nothing of that name; the message lists the nearest.
     """
+    from evit_deploy.models import canonical_name
+
     path = Path(name)
-    return path if path.is_dir() or len(path.parts) > 1 else workspace / room / name
+    for candidate in (path, workspace / room / name, workspace / room / canonical_name(name)):
+        if name and candidate.is_dir():
+            return candidate
+    there = sorted(entry.parent.name for entry in (workspace / room).glob("[!.]*/manifest.json"))
+    near = difflib.get_close_matches(path.name, there, n=3, cutoff=0.3) or there[:5]
+    raise UsageError(
+        f"there is no '{name}' in {workspace / room}",
+        found=f"{', '.join(near)} there" if near else "nothing there yet",
+        expected="a folder written by evit-deploy export or build",
+        fix="evit-deploy export MODEL, then evit-deploy build MODEL --target cpu",
+    )
 
 
 def print_json(data: Any) -> None:

@@ -47,8 +47,11 @@ def command(
     spec = find_model(model)
     sizes = parse_resolution(resolution)
     batches = parse_batch(batch)
-    from evit_deploy.export import ExportOptions, export_model
+    from evit_deploy.errors import extra
     from evit_deploy.manifest.model import to_json
+
+    with extra("export", "Exporting"):
+        from evit_deploy.export import ExportOptions, export_model
 
     options = ExportOptions(opset, weights, sizes, batches, input, output, images, seed)
     folder = workspace / "export" / plain_name(name or spec.name)

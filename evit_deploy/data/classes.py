@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from evit_deploy.data import cityscapes
-
 FOLDER = Path(__file__).parent
+IGNORE = 255
+"""Label of pixels that are not judged."""
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,26 @@ class ClassSet:
 
     Attributes:
         names: One name per class.
-        colours: uint8 [classes, 3] RGB, or None for classification.
+        colours: uint8 [classes, 3] RGB, read-only; None for classification.
     """
 
     names: tuple[str, ...]
     colours: npt.NDArray[np.uint8] | None = None
 
+    @property
+    def palette(self) -> npt.NDArray[np.uint8]:
+        """The colours of a dataset that has some."""
+        assert self.colours is not None, "classification has no colours"
+        return self.colours
+
 
 @lru_cache(maxsize=3)
 def class_set(dataset: str) -> ClassSet:
     """The classes of "imagenet", "cityscapes" or "ade20k"."""
-    if dataset == "cityscapes":
-        return ClassSet(tuple(cityscapes.CLASSES), cityscapes.PALETTE)
-    if dataset == "ade20k":
-        rows = [line.split(" ", 1) for line in _lines("ade20k_classes.txt")]
-        colours = np.array([list(bytes.fromhex(colour)) for colour, _ in rows], np.uint8)
-        return ClassSet(tuple(name for _, name in rows), colours)
-    return ClassSet(tuple(_lines("imagenet_classes.txt")))
-
-
-def _lines(file: str) -> list[str]:
-    return (FOLDER / file).read_text(encoding="utf-8").splitlines()
+    lines = (FOLDER / f"{dataset}_classes.txt").read_text(encoding="utf-8").splitlines()
+    if dataset == "imagenet":
+        return ClassSet(tuple(lines))
+    rows = [line.split(" ", 1) for line in lines]
+    colours = np.array([list(bytes.fromhex(colour)) for colour, _ in rows], np.uint8)
+    colours.flags.writeable = False
+    return ClassSet(tuple(name for _, name in rows), colours)

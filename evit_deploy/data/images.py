@@ -56,12 +56,14 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         raise UsageError(f"there is no image {path}", fix="check the path")
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # depth or thermal: squeezing it into 8 bits would be a guess
+                raise ValueError(f"pixels of more than 8 bits (mode {image.mode})")
             return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(
             f"{path} is not an image that can be read",
             found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            expected=f"one of {', '.join(SUFFIXES)}",
+            expected=f"an 8-bit image, one of {', '.join(SUFFIXES)}",
         ) from error
 
 

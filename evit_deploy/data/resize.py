@@ -28,7 +28,9 @@ Scalar = TypeVar("Scalar", np.uint8, np.float32)
 _BITS = {"opencv-cubic": 11, "pillow-bicubic": 22}
 
 
-def resize_image(image: UInt8, height: int, width: int, kernel: str, *, use_libraries: bool = True) -> UInt8:
+def resize_image(
+    image: UInt8, height: int, width: int, kernel: str, *, out: UInt8 | None = None, use_libraries: bool = True
+) -> UInt8:
     """Resize an image.
 
     Args:
@@ -36,6 +38,7 @@ def resize_image(image: UInt8, height: int, width: int, kernel: str, *, use_libr
         height: New height in pixels.
         width: New width in pixels.
         kernel: "opencv-cubic" or "pillow-bicubic".
+        out: uint8 [height, width, 3] to write into where OpenCV does the work.
         use_libraries: Use OpenCV or Pillow where installed.
 
     Returns:
@@ -44,7 +47,7 @@ def resize_image(image: UInt8, height: int, width: int, kernel: str, *, use_libr
     if image.shape[:2] == (height, width):
         return image
     if use_libraries and kernel == "opencv-cubic" and (cv2 := _optional("cv2")):
-        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+        return np.asarray(cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_CUBIC), np.uint8)
     if use_libraries and kernel == "pillow-bicubic" and (pil := _optional("PIL.Image")):
         return np.asarray(pil.fromarray(image).resize((width, height), pil.Resampling.BICUBIC), np.uint8)
     if kernel == "opencv-cubic":
@@ -82,14 +85,16 @@ def resize_nearest(
     """Resize a map [h, w] by taking the nearest value, so that classes do not mix; pixel centres are aligned."""
     if values.shape == (height, width):
         return values
-    rows = _nearest(values.shape[0], height)
-    columns = _nearest(values.shape[1], width)
-    return np.take(np.take(values, columns, axis=1), rows, axis=0, out=out, mode="clip")
+    index = _nearest(values.shape[0], values.shape[1], height, width)
+    return np.take(values.ravel(), index, out=out, mode="clip")
 
 
-@lru_cache(maxsize=8)
-def _nearest(old: int, new: int) -> npt.NDArray[np.intp]:
-    return ((2 * np.arange(new) + 1) * old // (2 * new)).astype(np.intp)
+@lru_cache(maxsize=4)
+def _nearest(old_height: int, old_width: int, height: int, width: int) -> npt.NDArray[np.intp]:
+    """Flat source index of every pixel, [height, width]."""
+    rows = (2 * np.arange(height) + 1) * old_height // (2 * height)
+    columns = (2 * np.arange(width) + 1) * old_width // (2 * width)
+    return np.asarray(rows[:, None] * old_width + columns, np.intp)
 
 
 @lru_cache(maxsize=8)

@@ -28,8 +28,6 @@ from evit_deploy.runtime.verify import REFERENCE, Reference, verify
 from evit_deploy.targets import TargetSpec, find_target
 from evit_deploy.targets.machine import describe
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-
 
 def build_engine(
     export: Path,
@@ -60,14 +58,13 @@ def build_engine(
         CheckFailedError: The engine does not agree with PyTorch.
     """
     spec = find_target(target)
-    _check_precision(spec, precision)
+    chosen = choose_compiler(spec, precision, compiler)
     with progress("check the export"):
         source = read_artifact(export)
         if source.kind != "export":
             raise UsageError(f"{export} is an engine, not an export", fix="name the model or its export folder")
         if REFERENCE not in source.files:
             raise ArtifactError(f"{export} lists no {REFERENCE}", fix="write the export again, or copy it again")
-        chosen = choose_compiler(spec, precision, compiler)
     key = _key(source, spec, precision, chosen)
     if (existing := read_existing(folder, key)) is not None:
         return existing, False
@@ -84,23 +81,6 @@ def build_engine(
 def engine_name(export: Path, target: str, precision: str, compiler: str | None = None) -> str:
     """Folder name of an engine; a compiler that was named explicitly becomes part of it."""
     return ".".join([export.resolve().name, target, precision, *([compiler] if compiler else [])])
-
-
-def _check_precision(spec: TargetSpec, precision: str) -> None:
-    if not spec.compilers:
-        raise UnavailableError(f"cannot build for {spec.title}", found=spec.note, fix="--target cpu")
-    if precision in spec.precisions:
-        return
-    reason = {
-        "fp16": "CPUs compute FP16 graphs in FP32 behind the user's back, so an FP16 engine would not be one",
-        "int8": "INT8 is not part of this version",
-    }.get(precision)
-    raise UsageError(
-        f"{precision} is not built for {spec.name}",
-        found=reason,
-        expected=f"--{' or --'.join(spec.precisions)}",
-        fix="--bf16 is the fast choice on CPUs with BF16 instructions (evit-deploy doctor says)",
-    )
 
 
 def _key(source: Manifest, spec: TargetSpec, precision: str, compiler: Compiler) -> str:
@@ -143,7 +123,6 @@ def _manifest(source: Manifest, spec: TargetSpec, precision: str, compiler: Comp
         compiler_version=compiler.version() or "",
         backend=compiler.backend,
         entry=entry,
-        options={},
         machine=describe(),
     )
     created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX Runtime as a compiler: its graph optimisations done once, ahead of time.
 
-The optimised graph uses the blocked memory layout of the CPU it was made on, so it is an engine for that kind of CPU.
+Only the memory layout is left for the moment of loading: its block size belongs to one kind of CPU, and an engine is
+copied to others.
 """
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
+from evit_deploy.engines.compiler import imported_version
 from evit_deploy.runtime.backends.onnxruntime import session_options
 from evit_deploy.runtime.engine import available_cores
 
@@ -24,10 +25,7 @@ class OnnxRuntimeCompiler:
 
     def version(self) -> str | None:
         """Version of ONNX Runtime, or None."""
-        try:
-            return metadata.version("onnxruntime")
-        except metadata.PackageNotFoundError:
-            return None
+        return imported_version("onnxruntime")
 
     def obstacle(self, precision: str) -> str | None:
         """FP32 only: its CPU provider has next to no kernels for other floats."""
@@ -37,7 +35,8 @@ class OnnxRuntimeCompiler:
         """Optimise the graph for this CPU and save it."""
         import onnxruntime as ort
 
-        options = session_options(available_cores(), optimise=True)
+        options = session_options(available_cores())
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(folder / ENTRY)
         ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         return ENTRY

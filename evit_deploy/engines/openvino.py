@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
+from evit_deploy.engines.compiler import imported_version
 from evit_deploy.runtime.backends.openvino import PRECISION_HINTS
 
 ENTRY = "model.xml"
@@ -20,10 +20,7 @@ class OpenVinoCompiler:
 
     def version(self) -> str | None:
         """Version of OpenVINO, or None."""
-        try:
-            return metadata.version("openvino")
-        except metadata.PackageNotFoundError:
-            return None
+        return imported_version("openvino")
 
     def obstacle(self, precision: str) -> str | None:
         """BF16 needs a CPU with the instructions; FP16 would be emulated."""

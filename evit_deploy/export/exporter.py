@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
+import onnxsim
 import torch
 from torch import nn
 
 import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
+from evit_deploy.data.images import Frame
 from evit_deploy.errors import UsageError
 from evit_deploy.export.graph import DeployGraph
 from evit_deploy.export.reference import choose_frames, make_reference
@@ -110,7 +113,8 @@ def export_model(
     plan = _plan(find_model(name), options)
     with progress("weights"):
         weights = resolve_weights(plan.spec, options.weights, seed=options.seed, resolution=plan.resolution)
-    key = _key(plan, weights, options.images)
+    frames = choose_frames(options.images, plan.resolution)
+    key = _key(plan, weights, frames)
     if (existing := read_existing(folder, key)) is not None:
         return existing, False
     with write_artifact(folder) as writer:
@@ -121,7 +125,6 @@ def export_model(
         rules = preprocess_rules(plan.spec)
         with progress("trace to ONNX"):
             graph = _trace(model, plan, rules)
-        frames = choose_frames(options.images, plan.resolution)
         with progress("PyTorch", len(frames)) as step:
             reference = make_reference(model, frames, rules, plan.resolution, step.advance)
         reference.save(writer.folder)
@@ -130,7 +133,7 @@ def export_model(
             hide_output(graph, LOGITS)
             check_graph(graph, plan.opset)
         onnx.save(graph, writer.folder / GRAPH)
-        manifest = _manifest(plan, weights, rules, graph, key)
+        manifest = _manifest(plan, weights, frames, graph, key)
         with progress("verify", len(frames)) as step:
             agreement = _verify_graph(everything, manifest, reference, step.advance)
         require(agreement, f"the exported graph of {plan.spec.name}", "this is a bug: report model, options, versions")
@@ -138,7 +141,12 @@ def export_model(
 
 
 def preprocess_rules(spec: ModelSpec) -> Preprocess:
-    """How the reference implementation prepares frames for a model."""
+    """How frames are prepared for a model, as the reference implementation evaluates.
+
+    One difference: for ADE20K the reference lets the graph's size follow the frame (short side 512, long side rounded
+    up to a multiple of 32). A graph here has one size, to which every frame is stretched; export with the size that the
+    reference would choose for your camera, such as ``--resolution 512x704`` for 4:3, and both do the same.
+    """
     classify = spec.task == "cls"
     return Preprocess(
         colour="RGB",
@@ -199,13 +207,27 @@ def _check_resolution(resolution: tuple[int, int]) -> None:
         )
 
 
-def _key(plan: _Plan, weights: Weights, images: Path | None) -> str:
+def _key(plan: _Plan, weights: Weights, frames: Sequence[Frame]) -> str:
     choice = {name: value for name, value in asdict(plan).items() if name != "spec"}
-    folder = None if images is None else str(images.resolve())
-    versions = {"tool": evit_deploy.__version__, "torch": torch.__version__, "onnx": onnx.__version__}
+    pixels = hashlib.sha256()
+    for frame in frames:
+        pixels.update(f"{frame.name} {frame.image.shape}".encode())
+        pixels.update(frame.image.tobytes())
     return content_key(
-        model=plan.spec.name, weights=weights.sha256, source=weights.source, images=folder, **choice, **versions
+        model=plan.spec.name,
+        weights=weights.sha256,
+        source=weights.source,
+        frames=pixels.hexdigest(),
+        tool=evit_deploy.__version__,
+        **choice,
+        **_versions(),
     )
+
+
+def _versions() -> dict[str, str]:
+    """Everything whose version can change what is written."""
+    modules = (torch, onnx, onnxsim, ort, np)
+    return {module.__name__: str(module.__version__) for module in modules}
 
 
 def _trace(model: nn.Module, plan: _Plan, rules: Preprocess) -> onnx.ModelProto:
@@ -224,7 +246,7 @@ def _output_names(output: str) -> tuple[str, ...]:
     return {"classes": ("classes", LOGITS), "confidence": ("classes", "confidence", LOGITS)}.get(output, (LOGITS,))
 
 
-def _manifest(plan: _Plan, weights: Weights, rules: Preprocess, graph: onnx.ModelProto, key: str) -> Manifest:
+def _manifest(plan: _Plan, weights: Weights, frames: Sequence[Frame], graph: onnx.ModelProto, key: str) -> Manifest:
     spec = plan.spec
     info = GraphInfo(
         file=GRAPH,
@@ -245,17 +267,17 @@ def _manifest(plan: _Plan, weights: Weights, rules: Preprocess, graph: onnx.Mode
         model=ModelInfo(spec.name, spec.task, spec.dataset, spec.classes),
         weights=WeightsInfo(weights.source, weights.location, weights.sha256),
         graph=info,
-        preprocess=rules,
+        preprocess=preprocess_rules(spec),
         agreement=Agreement(f"PyTorch {torch.__version__}, FP32, CPU", False, BUDGETS["fp32"], ()),
-        warnings=(weights.warning,) if weights.warning else (),
-        environment={
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": ort.__version__,
-            "numpy": np.__version__,
-        },
+        warnings=tuple(warning for warning in (weights.warning, _no_photo(frames)) if warning),
+        environment={"python": platform.python_version(), **_versions()},
     )
+
+
+def _no_photo(frames: Sequence[Frame]) -> str | None:
+    if any(frame.real for frame in frames):
+        return None
+    return "Agreement was proven on drawn scenes only: no installed package ships a photo; --images DIR takes your own."
 
 
 def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:

@@ -57,9 +57,8 @@ def trace(
     Raises:
         CheckFailedError: The graph is not the one that was meant.
     """
-    model, simplified = onnxsim.simplify(_traced(module, example, outputs, opset, dynamic_batch), check_n=0)
-    if not simplified:
-        raise CheckFailedError("onnxsim could not simplify the graph", fix="report it with the model and the options")
+    # Without onnxsim's own check on random input: the result is compared with PyTorch on real frames anyway.
+    model, _ = onnxsim.simplify(_traced(module, example, outputs, opset, dynamic_batch), check_n=0)
     lift_constants(model)
     tidy_names(model)
     check_graph(model, opset)

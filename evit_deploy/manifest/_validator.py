@@ -391,7 +391,7 @@ def validate(data, custom_formats={}, name_prefix=None):
                 raise SchemaError("" + (name_prefix or "data") + ".engine must be object or null")
             data__engine_is_dict = isinstance(data__engine, dict)
             if data__engine_is_dict:
-                data__engine__missing_keys = set(['target', 'precision', 'state', 'compiler', 'compiler_version', 'backend', 'entry', 'options', 'machine']) - data__engine.keys()
+                data__engine__missing_keys = set(['target', 'precision', 'state', 'compiler', 'compiler_version', 'backend', 'entry', 'machine']) - data__engine.keys()
                 if data__engine__missing_keys:
                     raise SchemaError("" + (name_prefix or "data") + ".engine must contain " + (str(sorted(data__engine__missing_keys)) + " properties"))
                 data__engine_keys = set(data__engine.keys())
@@ -430,19 +430,6 @@ def validate(data, custom_formats={}, name_prefix=None):
                     data__engine__entry = data__engine["entry"]
                     if not isinstance(data__engine__entry, (str)):
                         raise SchemaError("" + (name_prefix or "data") + ".engine.entry must be string")
-                if "options" in data__engine_keys:
-                    data__engine_keys.remove("options")
-                    data__engine__options = data__engine["options"]
-                    if not isinstance(data__engine__options, (dict)):
-                        raise SchemaError("" + (name_prefix or "data") + ".engine.options must be object")
-                    data__engine__options_is_dict = isinstance(data__engine__options, dict)
-                    if data__engine__options_is_dict:
-                        data__engine__options_keys = set(data__engine__options.keys())
-                        for data__engine__options_key in data__engine__options_keys:
-                            if data__engine__options_key not in []:
-                                data__engine__options_value = data__engine__options.get(data__engine__options_key)
-                                if not isinstance(data__engine__options_value, (str, int, bool)) and not (isinstance(data__engine__options_value, float) and data__engine__options_value.is_integer()):
-                                    raise SchemaError("" + (name_prefix or "data") + ".engine.options.{data__engine__options_key}".format(**locals()) + " must be string or integer or boolean")
                 if "machine" in data__engine_keys:
                     data__engine_keys.remove("machine")
                     data__engine__machine = data__engine["machine"]

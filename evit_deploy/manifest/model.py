@@ -148,7 +148,6 @@ class EngineInfo:
         compiler_version: Its exact version.
         backend: Runtime backend that loads it.
         entry: File the backend loads.
-        options: Options the backend must run with.
         machine: Machine it was compiled on.
     """
 
@@ -159,7 +158,6 @@ class EngineInfo:
     compiler_version: str
     backend: str
     entry: str
-    options: dict[str, str | int | bool]
     machine: dict[str, str]
 
 

@@ -12,12 +12,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evit_deploy.models.zoo import MODELS, Checkpoint, ModelSpec, find_model, list_models
+from evit_deploy.errors import extra
+from evit_deploy.models.zoo import MODELS, Checkpoint, ModelSpec, canonical_name, find_model, list_models
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["MODELS", "Checkpoint", "ModelSpec", "create_model", "find_model", "list_models"]
+__all__ = [
+    "MODELS",
+    "Checkpoint",
+    "ModelSpec",
+    "canonical_name",
+    "create_model",
+    "find_model",
+    "list_models",
+]
 
 
 def create_model(name: str, weights: str | None = None, seed: int = 0) -> nn.Module:
@@ -36,12 +45,12 @@ def create_model(name: str, weights: str | None = None, seed: int = 0) -> nn.Mod
     Raises:
         UsageError: Unknown model, or weights that do not exist for it.
         ArtifactError: A checkpoint that is damaged or of another model.
-        UnavailableError: The official weights cannot be reached.
+        UnavailableError: The official weights cannot be reached, or PyTorch is not installed.
     """
-    from evit_deploy.models.build import build_model
-    from evit_deploy.models.weights import load_weights, resolve_weights
-
     spec = find_model(name)
+    with extra("export", "Building a PyTorch model"):
+        from evit_deploy.models.build import build_model
+        from evit_deploy.models.weights import load_weights, resolve_weights
     model = build_model(spec)
     load_weights(model, resolve_weights(spec, weights, seed=seed))
     return model.eval()

@@ -3,38 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from evit_deploy.models.backbones import BackboneSpec, build_backbone
 from evit_deploy.models.blocks import Chain, ConvLayer, FusedMBConv, MBConv, Residual, Upsample
-
-
-@dataclass(frozen=True)
-class ClassifierHeadSpec:
-    """Widths of the two hidden layers of a classification head."""
-
-    widths: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class SegmentationHeadSpec:
-    """A segmentation head.
-
-    Attributes:
-        width: Channels of the fused feature map.
-        block: "mbconv" or "fused".
-        expand: Expansion of the residual blocks.
-        depth: Number of residual blocks.
-        final_expand: Widening 1×1 layer before the classifier, as a multiple of width; None for no such layer.
-    """
-
-    width: int
-    block: str
-    expand: int
-    depth: int
-    final_expand: int | None
+from evit_deploy.models.zoo import ClassifierHeadSpec, SegmentationHeadSpec
 
 
 class LinearLayer(nn.Module):

@@ -12,7 +12,7 @@ import hashlib
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,8 @@ def resolve_weights(
         return official_weights(spec, resolution)
     except (UnavailableError, UsageError) as error:
         if spec.has_demo_weights:
-            return demo_weights(spec)
+            demo = demo_weights(spec)
+            return replace(demo, warning=f"{error.what}. {demo.warning}")
         raise type(error)(
             error.what, fix=f"evit-deploy export {spec.name} --weights random, or --weights PATH"
         ) from error
@@ -215,7 +216,9 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise ArtifactError(f"the checkpoint {path} holds no state dict", found=type(state).__name__)
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 

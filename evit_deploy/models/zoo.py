@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model zoo as data: every model, its head, its checkpoint and its default resolution.
 
-To add a model, add a row here (and, for a new backbone, one in `evit_deploy.models.backbones`). Importing this module
+To add a model, add a row to `_SPECS` (and, for a new backbone, one in `evit_deploy.models.backbones`). Importing this module
 imports no PyTorch, so that ``evit-deploy models`` answers at once.
 
 Sources: mit-han-lab/efficientvit at commit de7d773, applications/efficientvit_cls/README.md and
@@ -35,6 +35,32 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class ClassifierHeadSpec:
+    """Widths of the two hidden layers of a classification head."""
+
+    widths: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SegmentationHeadSpec:
+    """A segmentation head.
+
+    Attributes:
+        width: Channels of the fused feature map.
+        block: "mbconv" or "fused".
+        expand: Expansion of the residual blocks.
+        depth: Number of residual blocks.
+        final_expand: Widening 1×1 layer before the classifier, as a multiple of width; None for no such layer.
+    """
+
+    width: int
+    block: str
+    expand: int
+    depth: int
+    final_expand: int | None
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """One model of the zoo.
 
@@ -44,6 +70,7 @@ class ModelSpec:
         task: "cls" or "seg".
         dataset: "imagenet", "cityscapes" or "ade20k".
         backbone: Key of `evit_deploy.models.backbones.BACKBONES`.
+        head: Widths and blocks of its head.
         classes: Number of classes.
         resolution: Default input (height, width) in pixels.
         parameters: Number of trainable parameters, in millions.
@@ -58,6 +85,7 @@ class ModelSpec:
     task: str
     dataset: str
     backbone: str
+    head: ClassifierHeadSpec | SegmentationHeadSpec
     classes: int
     resolution: tuple[int, int]
     parameters: float
@@ -78,7 +106,13 @@ class ModelSpec:
 
 
 def _classifier(
-    backbone: str, parameters: float, gmacs: float | None, accuracy: float | None, sides: tuple[int, ...], crop: float
+    backbone: str,
+    widths: tuple[int, int],
+    parameters: float,
+    gmacs: float | None,
+    accuracy: float | None,
+    sides: tuple[int, ...],
+    crop: float,
 ) -> ModelSpec:
     checkpoints = tuple(
         Checkpoint("han-cai/efficientvit-cls", f"efficientvit_{backbone}_r{side}.pt", side) for side in sides
@@ -89,6 +123,7 @@ def _classifier(
         task="cls",
         dataset="imagenet",
         backbone=backbone,
+        head=ClassifierHeadSpec(widths),
         classes=1000,
         resolution=(224, 224),
         parameters=parameters,
@@ -99,7 +134,9 @@ def _classifier(
     )
 
 
-def _segmenter(backbone: str, dataset: str, parameters: float, gmacs: float, accuracy: float) -> ModelSpec:
+def _segmenter(
+    backbone: str, dataset: str, head: SegmentationHeadSpec, parameters: float, gmacs: float, accuracy: float
+) -> ModelSpec:
     cityscapes = dataset == "cityscapes"
     checkpoint = Checkpoint("han-cai/efficientvit-seg", f"efficientvit_seg_{backbone}_{dataset}.pt")
     return ModelSpec(
@@ -108,6 +145,7 @@ def _segmenter(backbone: str, dataset: str, parameters: float, gmacs: float, acc
         task="seg",
         dataset=dataset,
         backbone=backbone,
+        head=head,
         classes=19 if cityscapes else 150,
         resolution=(1024, 2048) if cityscapes else (512, 512),
         parameters=parameters,
@@ -117,26 +155,34 @@ def _segmenter(backbone: str, dataset: str, parameters: float, gmacs: float, acc
     )
 
 
+def _mbconv(width: int, final_expand: int | None, depth: int = 3) -> SegmentationHeadSpec:
+    return SegmentationHeadSpec(width, "mbconv", expand=4, depth=depth, final_expand=final_expand)
+
+
+def _fused(width: int, expand: int, depth: int, final_expand: int | None) -> SegmentationHeadSpec:
+    return SegmentationHeadSpec(width, "fused", expand=expand, depth=depth, final_expand=final_expand)
+
+
 _SPECS = (
     # b0-cls: trained by the authors, but no checkpoint is linked and no accuracy published.
-    _classifier("b0", 3.4, None, None, (), 0.95),
-    _classifier("b1", 9.1, 0.52, 79.390, (224, 256, 288), 0.95),
-    _classifier("b2", 24.3, 1.6, 82.100, (224, 256, 288), 1.0),
-    _classifier("b3", 48.6, 4.0, 83.468, (224, 256, 288), 1.0),
-    _classifier("l1", 52.7, 5.3, 84.484, (224,), 1.0),
-    _classifier("l2", 63.7, 6.9, 85.050, (224, 256, 288, 320, 384), 1.0),
-    _classifier("l3", 246.0, 28.0, 85.814, (224, 256, 288, 320, 384), 1.0),
-    _segmenter("b0", "cityscapes", 0.7, 4.4, 75.653),
-    _segmenter("b1", "cityscapes", 4.8, 25.0, 80.547),
-    _segmenter("b2", "cityscapes", 15.3, 74.0, 82.073),
-    _segmenter("b3", "cityscapes", 39.6, 179.0, 83.016),
-    _segmenter("l1", "cityscapes", 40.2, 282.0, 82.716),
-    _segmenter("l2", "cityscapes", 52.6, 396.0, 83.228),
-    _segmenter("b1", "ade20k", 4.8, 3.1, 42.840),
-    _segmenter("b2", "ade20k", 15.3, 9.1, 45.941),
-    _segmenter("b3", "ade20k", 39.5, 22.0, 49.013),
-    _segmenter("l1", "ade20k", 40.4, 36.0, 49.191),
-    _segmenter("l2", "ade20k", 51.5, 45.0, 50.702),
+    _classifier("b0", (1024, 1280), 3.4, None, None, (), 0.95),
+    _classifier("b1", (1536, 1600), 9.1, 0.52, 79.390, (224, 256, 288), 0.95),
+    _classifier("b2", (2304, 2560), 24.3, 1.6, 82.100, (224, 256, 288), 1.0),
+    _classifier("b3", (2304, 2560), 48.6, 4.0, 83.468, (224, 256, 288), 1.0),
+    _classifier("l1", (3072, 3200), 52.7, 5.3, 84.484, (224,), 1.0),
+    _classifier("l2", (3072, 3200), 63.7, 6.9, 85.050, (224, 256, 288, 320, 384), 1.0),
+    _classifier("l3", (6144, 6400), 246.0, 28.0, 85.814, (224, 256, 288, 320, 384), 1.0),
+    _segmenter("b0", "cityscapes", _mbconv(32, 4, depth=1), 0.7, 4.4, 75.653),
+    _segmenter("b1", "cityscapes", _mbconv(64, 4), 4.8, 25.0, 80.547),
+    _segmenter("b2", "cityscapes", _mbconv(96, 4), 15.3, 74.0, 82.073),
+    _segmenter("b3", "cityscapes", _mbconv(128, 4), 39.6, 179.0, 83.016),
+    _segmenter("l1", "cityscapes", _fused(256, 1, 3, None), 40.2, 282.0, 82.716),
+    _segmenter("l2", "cityscapes", _fused(256, 1, 5, None), 52.6, 396.0, 83.228),
+    _segmenter("b1", "ade20k", _mbconv(64, None), 4.8, 3.1, 42.840),
+    _segmenter("b2", "ade20k", _mbconv(96, None), 15.3, 9.1, 45.941),
+    _segmenter("b3", "ade20k", _mbconv(128, None), 39.5, 22.0, 49.013),
+    _segmenter("l1", "ade20k", _fused(128, 4, 3, 8), 40.4, 36.0, 49.191),
+    _segmenter("l2", "ade20k", _fused(128, 4, 3, 8), 51.5, 45.0, 50.702),
 )
 
 MODELS = {spec.name: spec for spec in _SPECS}
@@ -148,13 +194,19 @@ def list_models(task: str | None = None) -> list[str]:
     return [name for name, spec in MODELS.items() if task in (None, spec.task)]
 
 
+def canonical_name(name: str) -> str:
+    """A model's name here for a name of the reference implementation; any other text as it is."""
+    key = name.strip().lower()
+    return _ALIASES.get(key, key)
+
+
 def find_model(name: str) -> ModelSpec:
     """Look a model up by its name or by the reference implementation's name.
 
     Raises:
         UsageError: No such model; the message lists the nearest names.
     """
-    key = _ALIASES.get(name.strip().lower(), name.strip().lower())
+    key = canonical_name(name)
     if key in MODELS:
         return MODELS[key]
     near = difflib.get_close_matches(key, [*MODELS, *_ALIASES], n=4, cutoff=0.4) or list(MODELS)

@@ -131,6 +131,7 @@ def measure_together(
     advance: Callable[[], None] = lambda: None,
     *,
     warm_up_seconds: float = WARM_UP_SECONDS,
+    warm_up_calls: int = WARM_UP_CALLS,
 ) -> tuple[Latency, ...]:
     """Time several things in alternating blocks of one run; the module's text says how and why.
 
@@ -138,11 +139,12 @@ def measure_together(
         subjects: What to time.
         advance: Called after every one of the `ROUNDS` rounds, outside the timed calls.
         warm_up_seconds: Least time of untimed calls per subject.
+        warm_up_calls: Least number of untimed calls per subject.
     """
     order = list(range(len(subjects)))
     samples: list[list[float]] = [[] for _ in subjects]
     with _without_collector():
-        plans = [block_sizes(_planned_runs(subject, warm_up_seconds)) for subject in subjects]
+        plans = [block_sizes(_planned_runs(subject, warm_up_seconds, warm_up_calls)) for subject in subjects]
         for block in range(ROUNDS):
             for index in order if block % 2 == 0 else reversed(order):
                 samples[index] += _time_block(subjects[index].call, plans[index][block])
@@ -169,10 +171,10 @@ def _blocks(latency: Latency) -> list[Any]:
     return np.array_split(np.array(latency.samples_ms), ROUNDS)
 
 
-def _planned_runs(subject: Subject, warm_up_seconds: float) -> int:
+def _planned_runs(subject: Subject, warm_up_seconds: float, warm_up_calls: int) -> int:
     """Warm a subject up, and decide from its last calls how often it is timed."""
     times: list[float] = []
-    while len(times) < WARM_UP_CALLS or sum(times) < warm_up_seconds * 1000:
+    while len(times) < warm_up_calls or sum(times) < warm_up_seconds * 1000:
         times += _time_calls(subject.call, 1)
     slow = float(np.median(times[-5:])) > SLOW_SECONDS * 1000
     return subject.slow_runs if slow and subject.slow_runs is not None else subject.runs

@@ -20,7 +20,6 @@ from evit_deploy.profiles.words import milliseconds, scientific
 from evit_deploy.runtime.verify import Reference
 
 TEMPLATE = Path(__file__).with_name("report.html")
-COMPILERS = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 _PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}
 _QUANTITIES = ("relative_l2", "max_error", "cosine", "class_agreement", "miou", "conceded_margin", "confidence_error")
 
@@ -107,4 +106,4 @@ def _engine(manifest: Manifest) -> Any:
 
 def _compiler(manifest: Manifest) -> str:
     engine = _engine(manifest)
-    return f"{COMPILERS.get(engine.compiler, engine.compiler)} {engine.compiler_version}"
+    return f"{engine.compiler} {engine.compiler_version}"

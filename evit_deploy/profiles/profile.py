@@ -103,8 +103,9 @@ def _recording(task: Segmenter | Classifier, outputs: list[Outputs]) -> Any:
 
     def infer(inputs: Outputs) -> Outputs:
         found = task.infer(inputs)
-        if len(outputs) < PICTURES:
-            outputs.append({name: array[-1].copy() for name, array in found.items()})
+        size = len(next(iter(found.values())))
+        outputs.extend({name: array[item].copy() for name, array in found.items()} for item in range(size))
+        del outputs[PICTURES:]
         return found
 
     return infer

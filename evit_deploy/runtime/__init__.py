@@ -12,6 +12,7 @@ Needs numpy and the engine's backend; imports neither PyTorch nor ONNX.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from evit_deploy.manifest import read_artifact
@@ -42,4 +43,15 @@ def load(path: str | Path, *, threads: int | None = None) -> Segmenter | Classif
     folder = Path(path)
     manifest = read_artifact(folder)
     engine = open_engine(folder, manifest, threads=threads)
+    _warn_of_another_version(engine)
     return Classifier(engine) if manifest.model.task == "cls" else Segmenter(engine)
+
+
+def _warn_of_another_version(engine: Engine) -> None:
+    info = engine.manifest.engine
+    if info is not None and info.compiler_version != engine.backend_version:
+        warnings.warn(
+            f"{engine.folder} was verified with {info.backend} {info.compiler_version}; here it runs with "
+            f"{engine.backend_version}. evit-deploy verify {engine.folder} says whether it still agrees with PyTorch",
+            stacklevel=3,
+        )

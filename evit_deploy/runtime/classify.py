@@ -44,7 +44,8 @@ class Classifier(Task):
         classes = len(self.classes.names)
         if not 1 <= top <= classes:
             raise UsageError("top is out of range", found=str(top), expected=f"1 to {classes}")
-        logits = self._run_frame(check_frame(frame))["logits"]
+        with self.engine.exclusive():
+            logits = self._run_frame(check_frame(frame))["logits"].copy()
         scores = np.exp(logits.astype(np.float64) - logits.max())
         best = np.argsort(-scores, kind="stable")[:top]
         return Classification(

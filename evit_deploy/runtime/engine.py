@@ -28,7 +28,7 @@ class EngineBusyError(EvitError):
 class Engine:
     """One engine and its buffers, for one caller at a time.
 
-    The buffers are made once, so a call allocates no large array and the arrays it returns are overwritten by the
+    The buffers are made once, so `infer` allocates no large array and the arrays it returns are overwritten by the
     next call: copy what must outlive it. A second thread that calls in between is refused with `EngineBusyError`
     rather than given mixed results; load the engine once per thread.
 
@@ -68,6 +68,12 @@ class Engine:
         self._check(inputs)
         with self.exclusive() as backend:
             return backend.run(inputs)
+
+    @property
+    def backend_version(self) -> str:
+        """Version of the library that runs it here."""
+        with self.exclusive() as backend:
+            return backend.version
 
     def close(self) -> None:
         """Free the engine; calling it afterwards is an error. Closing twice is not."""

@@ -14,6 +14,7 @@ from evit_deploy.errors import UsageError
 from evit_deploy.manifest import GraphInfo, Preprocess
 
 UInt8 = npt.NDArray[np.uint8]
+EXTREME_ASPECT = 32
 
 
 def check_frame(frame: Any) -> UInt8:
@@ -34,7 +35,7 @@ def check_frame(frame: Any) -> UInt8:
     return frame
 
 
-def fit_frame(frame: UInt8, rules: Preprocess, height: int, width: int) -> UInt8:
+def fit_frame(frame: UInt8, rules: Preprocess, height: int, width: int, out: UInt8 | None = None) -> UInt8:
     """Resize (and for classifiers crop) a frame to the graph's size.
 
     Args:
@@ -42,12 +43,13 @@ def fit_frame(frame: UInt8, rules: Preprocess, height: int, width: int) -> UInt8
         rules: The manifest's preprocessing.
         height: Height of the graph's input in pixels.
         width: Width of the graph's input in pixels.
+        out: uint8 [height, width, 3] that may be written into.
 
     Returns:
-        uint8 [height, width, 3].
+        uint8 [height, width, 3]; the frame itself if it already has that size.
     """
     if rules.resize == "stretch":
-        return resize_image(frame, height, width, rules.kernel)
+        return resize_image(frame, height, width, rules.kernel, out=out)
     sized = resize_image(frame, *_covering_size(frame.shape[:2], rules.crop_ratio, height, width), rules.kernel)
     top, left = round((sized.shape[0] - height) / 2), round((sized.shape[1] - width) / 2)
     return sized[top : top + height, left : left + width]
@@ -56,6 +58,12 @@ def fit_frame(frame: UInt8, rules: Preprocess, height: int, width: int) -> UInt8
 def _covering_size(size: tuple[int, ...], crop_ratio: float, height: int, width: int) -> tuple[int, int]:
     """Smallest size of the frame's shape that covers the crop; the long side is rounded down, as torchvision does."""
     tall, wide = size
+    if max(size) > EXTREME_ASPECT * min(size):
+        raise UsageError(
+            "the frame is too narrow to be classified",
+            found=f"{tall}x{wide}",
+            expected=f"a long side of at most {EXTREME_ASPECT} times the short one",
+        )
     least_height, least_width = math.ceil(height / crop_ratio), math.ceil(width / crop_ratio)
     if least_height * wide >= least_width * tall:
         return least_height, least_height * wide // tall

@@ -16,6 +16,7 @@ from evit_deploy.runtime.preprocess import check_frame
 from evit_deploy.runtime.task import Task
 
 UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
 _STRIP_PIXELS = 1 << 17
 
 
@@ -40,8 +41,7 @@ class Segmentation:
 
     def colour(self) -> UInt8:
         """The class map in the dataset's colours, uint8 [H, W, 3] RGB."""
-        assert self.classes.colours is not None
-        return self.classes.colours[self.class_map]
+        return self.classes.palette[self.class_map]
 
     def overlay(self, frame: UInt8, opacity: float = 0.5) -> UInt8:
         """The colours laid over a frame of the same size, uint8 [H, W, 3] RGB."""
@@ -71,6 +71,7 @@ class Segmenter(Task):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._map: UInt8 = np.empty((0, 0), np.uint8)
+        self._confidence: Float32 = np.empty((0, 0), np.float32)
 
     def __call__(self, frame: UInt8, *, confidence: bool = False) -> Segmentation:
         """Segment one frame.
@@ -92,29 +93,31 @@ class Segmenter(Task):
             )
         with self.engine.exclusive():
             outputs = self._run_frame(frame)
-            class_map = self._class_map_buffer(frame.shape[0], frame.shape[1])
+            self._prepare_buffers(frame.shape[0], frame.shape[1])
             if graph.output == "logits":
-                certainty = _classify_pixels(outputs["logits"], class_map, confidence)
-                return Segmentation(class_map, self.classes, certainty)
-            result = resize_nearest(outputs["classes"], frame.shape[0], frame.shape[1], out=class_map)
-            certainty = resize_nearest(outputs["confidence"], *frame.shape[:2]) if confidence else None
+                certainty = self._confidence if confidence else None
+                _classify_pixels(outputs["logits"], self._map, certainty)
+                return Segmentation(self._map, self.classes, certainty)
+            result = resize_nearest(outputs["classes"], frame.shape[0], frame.shape[1], out=self._map)
+            if not confidence:
+                return Segmentation(result, self.classes)
+            certainty = resize_nearest(outputs["confidence"], frame.shape[0], frame.shape[1], out=self._confidence)
             return Segmentation(result, self.classes, certainty)
 
-    def _class_map_buffer(self, height: int, width: int) -> UInt8:
+    def _prepare_buffers(self, height: int, width: int) -> None:
+        """Make the results' arrays anew only when the frames change their size."""
         if self._map.shape != (height, width):
             self._map = np.empty((height, width), np.uint8)
-        return self._map
+            self._confidence = np.empty((height, width), np.float32)
 
 
-def _classify_pixels(logits: npt.NDArray[np.float32], out: UInt8, confidence: bool) -> npt.NDArray[np.float32] | None:
+def _classify_pixels(logits: Float32, out: UInt8, confidence: Float32 | None) -> None:
     """Bicubic upsampling, argmax and softmax, a strip of rows at a time so that memory stays small."""
     height, width = out.shape
-    certainty = np.empty(out.shape, np.float32) if confidence else None
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = slice(top, min(top + rows, height))
         scores = upsample_bicubic(logits, height, width, rows=strip)
         out[strip] = scores.argmax(axis=0)
-        if certainty is not None:
-            certainty[strip] = 1.0 / np.exp(scores - scores.max(axis=0)).sum(axis=0)
-    return certainty
+        if confidence is not None:
+            confidence[strip] = 1.0 / np.exp(scores - scores.max(axis=0)).sum(axis=0)

@@ -30,6 +30,7 @@ class Task:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.classes: ClassSet = class_set(engine.manifest.model.dataset)
+        self._fitted = np.empty((*engine.manifest.graph.resolution, 3), np.uint8)
 
     @property
     def manifest(self) -> Manifest:
@@ -57,6 +58,6 @@ class Task:
     def _run_frame(self, frame: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """Fit one checked frame to the graph, run it, and drop the batch axis."""
         graph, rules = self.manifest.graph, self.manifest.preprocess
-        image = np.ascontiguousarray(fit_frame(frame, rules, *graph.resolution))
+        image = np.ascontiguousarray(fit_frame(frame, rules, *graph.resolution, out=self._fitted))
         outputs = self.infer({graph.inputs[0].name: graph_input(image[None], graph, rules)})
         return {name: array[0] for name, array in outputs.items()}

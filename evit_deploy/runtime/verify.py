@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from evit_deploy.agreement import compare_frame, judge
 from evit_deploy.errors import ArtifactError
-from evit_deploy.manifest import Agreement, Budget, Manifest
+from evit_deploy.manifest import Agreement, Budget, FrameAgreement, Manifest
 from evit_deploy.runtime.preprocess import graph_input
 
 REFERENCE = "reference.npz"
@@ -62,21 +62,25 @@ def verify(
     budget: Budget,
     advance: Callable[[], None] = lambda: None,
 ) -> Agreement:
-    """Run a graph on the reference frames and compare with PyTorch.
+    """Run a graph on the reference frames, at its smallest and its largest batch, and compare with PyTorch.
 
     Args:
         infer: Maps named inputs to named outputs.
         manifest: Describes the graph and its preprocessing.
         reference: Frames and PyTorch's logits.
         budget: What still passes.
-        advance: Called after every frame.
+        advance: Called after every call of `infer`.
     """
-    frames = []
-    batch = manifest.graph.batch[0]
-    for name, image, logits in zip(reference.names, reference.images, reference.logits, strict=True):
-        images = np.repeat(image[None], batch, axis=0)
-        outputs = infer({manifest.graph.inputs[0].name: graph_input(images, manifest.graph, manifest.preprocess)})
-        # Every item of the batch saw the same frame; the last one is compared, so that a batch that mixes items shows.
-        frames.append(compare_frame(name, logits, {key: array[-1] for key, array in outputs.items()}))
-        advance()
+    graph, rules = manifest.graph, manifest.preprocess
+    frames: list[FrameAgreement] = []
+    for batch in sorted(set(graph.batch)):
+        for start in range(0, len(reference.names), batch):
+            # Neighbours in a batch are different frames, so that a graph that mixes its items is found out.
+            chosen = [(start + item) % len(reference.names) for item in range(batch)]
+            outputs = infer({graph.inputs[0].name: graph_input(reference.images[chosen], graph, rules)})
+            for item, index in enumerate(chosen):
+                name = reference.names[index] + (f" [{item + 1} of {batch}]" if batch > 1 else "")
+                answer = {key: array[item] for key, array in outputs.items()}
+                frames.append(compare_frame(name, reference.logits[index], answer))
+            advance()
     return judge(manifest.agreement.against, budget, frames)

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from evit_deploy.errors import UsageError
 
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+"""All precisions the command line knows; each target lists its own."""
+
 
 @dataclass(frozen=True)
 class TargetSpec:

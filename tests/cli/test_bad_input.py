@@ -90,7 +90,7 @@ WORDS = [
     ("export b2-seg --weights demo", 2, "no demo weights", "b0-seg", "--weights"),
     ("export b0-cls --weights official", 2, "no checkpoint for b0-cls", "--weights"),
     ("export b0-seg --weights random --resolution 64x128 --images nowhere", 2, "no folder nowhere"),
-    ("build nothing", 2, "export/nothing is not an artifact", "no such folder", "evit-deploy export"),
+    ("build nothing", 2, "there is no 'nothing' in", "b0-seg there", "evit-deploy export"),
     ("build b0-seg --fp32 --bf16", 2, "one precision", "--fp32 --bf16"),
     ("build b0-seg --fp32 --bf16 --fp16 --int8", 2, "--fp32 --bf16 --fp16 --int8"),
     ("build b0-seg --fp16", 2, "fp16 is not built for cpu", "CPUs compute FP16 graphs in FP32", "--fp32 or --bf16"),
@@ -101,11 +101,11 @@ WORDS = [
     ("build b0-seg --compiler tensorrt", 2, "no compiler 'tensorrt'", "openvino, onnxruntime"),
     ("build b0-seg --compiler onnxruntime --bf16", 3, "onnxruntime", "computes in FP32"),
     (f"build engines/{ENGINE}", 2, "is an engine, not an export", "name the model"),
-    ("run nothing street.png", 2, "engines/nothing is not an artifact", "no such folder"),
+    ("run nothing street.png", 2, "there is no 'nothing' in", "engines"),
     ("run export/b0-seg street.png", 2, "is an export, not an engine", "evit-deploy build b0-seg"),
-    ("verify nothing", 2, "engines/nothing is not an artifact"),
+    ("verify nothing", 2, "there is no 'nothing' in"),
     ("verify export/b0-seg", 2, "is an export, not an engine", "evit-deploy build b0-seg"),
-    ("profile nothing", 2, "engines/nothing is not an artifact"),
+    ("profile nothing", 2, "there is no 'nothing' in"),
     ("profile export/b0-seg", 2, "is an export, not an engine", "evit-deploy build b0-seg"),
     (f"verify {ENGINE} --images nowhere", 2, "no folder nowhere"),
     (f"run {ENGINE} nowhere.png", 2, "no image nowhere.png"),
@@ -246,14 +246,15 @@ def test_demo_weights_step_in_with_a_warning_that_stays(
 ) -> None:
     answer = program("export", "b0-seg", *SMALL, env=offline)
     assert answer.code == 0, answer.err
-    assert "warning: These are the demo weights" in answer.err
+    assert "warning: the checkpoint han-cai/efficientvit-seg/efficientvit_seg_b0_cityscapes.pt is not in" in answer.err
+    assert "These are the demo weights" in answer.err
     manifest = read_artifact(tmp_path / "export" / "b0-seg")
     assert manifest.weights.source == "demo"
     assert len(manifest.warnings) == 1
     for command in (["build"], ["run", "b0-seg.cpu.fp32", "scene:1"]):
         answer = evit(*command)
         assert answer.code == 0
-        assert "warning: These are the demo weights" in answer.err
+        assert "These are the demo weights" in answer.err
 
 
 # Damaged artifacts

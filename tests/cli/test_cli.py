@@ -157,6 +157,21 @@ def test_a_bug_says_that_it_is_one(debug: bool, evit: Program, monkeypatch: pyte
     assert ("Traceback" in answer.err) == debug
 
 
+def test_build_goes_on_after_a_damaged_export(evit: Program, workspace: Path) -> None:
+    shutil.copytree(workspace / "export" / "b0-seg", workspace / "export" / "a-damaged")
+    (workspace / "export" / "a-damaged" / "model.onnx").write_bytes(b"")
+    answer = evit("build")
+    assert answer.code == 2
+    assert "a-damaged/model.onnx is not the file that was verified" in answer.err
+    assert [path.name for path in (workspace / "engines").glob("[!.]*")] == ["b0-seg.cpu.fp32"]
+
+
+def test_a_model_may_be_called_as_the_reference_calls_it(evit: Program, workspace: Path) -> None:
+    answer = evit("build", "efficientvit-seg-b0-cityscapes")
+    assert answer.code == 0, answer.err
+    assert (workspace / "engines" / "b0-seg.cpu.fp32").is_dir()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"), [(["export", "b9-seg"], 2), (["build", "--target", "orin", "b0-seg"], 3)]
 )

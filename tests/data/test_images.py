@@ -47,6 +47,13 @@ def test_not_an_image(tmp_path, name, content):
         read_image(path)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_deep_images_are_not_squeezed(tmp_path, mode):
+    Image.fromarray(np.arange(35, dtype=np.uint8).reshape(5, 7)).convert("I").convert(mode).save(tmp_path / "a.tiff")
+    with pytest.raises(UsageError, match="more than 8 bits"):
+        read_image(tmp_path / "a.tiff")
+
+
 def test_missing_image_and_folder(tmp_path):
     with pytest.raises(UsageError, match="no image"):
         read_image(tmp_path / "a.png")

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import metadata
 
 import pytest
 
 from evit_deploy.engines import COMPILERS, choose_compiler, get_compiler
+from evit_deploy.engines import compiler as compiler_module
 from evit_deploy.engines import onnxruntime as ort_compiler
 from evit_deploy.engines import openvino as ov_compiler
 from evit_deploy.errors import UnavailableError, UsageError
@@ -65,15 +67,13 @@ def test_a_named_compiler_that_is_not_installed_names_its_extra(name: str, monke
     monkeypatch.setattr(type(get_compiler(name)), "version", lambda self: None)
     with pytest.raises(UnavailableError, match="no compiler on this machine builds fp32 for cpu") as caught:
         choose_compiler(CPU, "fp32", name)
-    assert f"{name} is not installed (pip install 'evit-deploy[{name}]')" in str(caught.value.found)
+    assert f"{name} is not installed, or broken (pip install 'evit-deploy[{name}]')" in str(caught.value.found)
     assert caught.value.exit_code == 3
 
 
 def test_without_any_compiler_every_one_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "version", missing)
+    for name in COMPILERS:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UnavailableError) as caught:
         choose_compiler(CPU, "fp32")
     for name in COMPILERS:
@@ -95,11 +95,27 @@ def test_bf16_goes_to_openvino() -> None:
     assert choose_compiler(CPU, "bf16").name == "openvino"
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
-def test_onnxruntime_builds_fp32_only(precision: str) -> None:
+def test_onnxruntime_builds_fp32_only() -> None:
     with pytest.raises(UnavailableError) as caught:
-        choose_compiler(CPU, precision, "onnxruntime")
-    assert caught.value.found == f"onnxruntime: its CPU provider computes in FP32, not in {precision.upper()}"
+        choose_compiler(CPU, "bf16", "onnxruntime")
+    assert caught.value.found == "onnxruntime: its CPU provider computes in FP32, not in BF16"
+
+
+@pytest.mark.parametrize(("precision", "reason"), [("fp16", "behind the user's back"), ("int8", "not part of this")])
+@pytest.mark.parametrize("name", [None, *COMPILERS])
+def test_fp16_and_int8_are_refused_for_the_cpu(precision: str, reason: str, name: str | None) -> None:
+    with pytest.raises(UsageError, match=reason) as caught:
+        choose_compiler(CPU, precision, name)
+    assert "--fp32 or --bf16" in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [ImportError("libfoo.so"), OSError("bad ELF"), RuntimeError("half installed")])
+def test_a_broken_package_counts_as_missing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> object:
+        raise error
+
+    monkeypatch.setattr(compiler_module.importlib, "import_module", broken)
+    assert compiler_module.imported_version("openvino") is None
 
 
 def test_a_cpu_without_bf16_is_refused_by_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import time
 
 import numpy as np
 import onnx
@@ -38,8 +39,7 @@ def load_graph(tmp_path, name="b0-seg"):
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "l3-cls" else name for name in list_models()]
 )
 def test_every_model_agrees_with_pytorch(tmp_path, name):
-    output = "logits"
-    manifest, written = export(tmp_path, name, output=output)
+    manifest, written = export(tmp_path, name)
     assert written
     assert read_artifact(tmp_path / name) == manifest
     row = worst(manifest.agreement.frames)
@@ -165,6 +165,57 @@ def test_static_batch_above_one(tmp_path):
     manifest, _ = export(tmp_path, batch=(3, 3))
     assert manifest.graph.inputs[0].shape == (3, 64, 128, 3)
     assert manifest.agreement.passed
+
+
+def test_a_graph_that_mixes_its_batch_is_not_written(tmp_path, monkeypatch):
+    """Every item gets the answer of the first: right for a batch of one, and for a batch of equal frames."""
+    real = exporter.trace
+
+    def wrong(*arguments):
+        model = real(*arguments)
+        graph = model.graph
+        graph.input[0].name = "every"
+        first = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "first")
+        shape = onnx.helper.make_node("Mul", ["every", "none"], ["nothing"])
+        pick = onnx.helper.make_node("Gather", ["every", "first"], ["only"], axis=0)
+        spread = onnx.helper.make_node("Add", ["nothing", "only"], ["image"])
+        graph.initializer.extend([first, onnx.numpy_helper.from_array(np.zeros(1, np.uint8), "none")])
+        for node in (spread, pick, shape):
+            graph.node.insert(0, node)
+        graph.input[0].name = "every"
+        return model
+
+    monkeypatch.setattr(exporter, "trace", wrong)
+    export(tmp_path, name="b0-seg", batch=(1, 1))
+    with pytest.raises(CheckFailedError, match=r"\[2 of 3\]"):
+        export(tmp_path, name="b0-seg", batch=(1, 3))
+
+
+def test_changed_images_are_another_export(tmp_path):
+    for seed in (1, 2):
+        write_image(tmp_path / "photos" / "a.png", render_scene(seed, 70, 90).image)
+        _, written = export(tmp_path, images=tmp_path / "photos")
+        assert written
+
+
+def test_a_broken_checkpoint_has_nothing_to_agree_with(tmp_path):
+    state = create_model("b0-seg", weights="random").state_dict()
+    state["head.output_ops.0.op_list.1.conv.bias"][3] = float("nan")
+    torch.save(state, tmp_path / "broken.pt")
+    with pytest.raises(CheckFailedError, match="PyTorch's own output is not finite"):
+        export(tmp_path, weights=str(tmp_path / "broken.pt"))
+    assert not (tmp_path / "b0-seg").exists()
+
+
+@pytest.mark.slow
+def test_b1_seg_at_full_size_takes_seconds(tmp_path):
+    """Under 20 s on two cores, PyTorch's own answers included; the better of two, since machines are shared."""
+    times = []
+    for seed in range(2):
+        start = time.perf_counter()
+        export(tmp_path, "b1-seg", resolution=(1024, 2048), seed=seed)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 20
 
 
 def test_own_images_prove_the_agreement(tmp_path):

@@ -66,7 +66,6 @@ def sample_engine() -> EngineInfo:
         compiler_version="1.2.3",
         backend="onnxruntime",
         entry="model.onnx",
-        options={"threads": 2, "layout": "NCHW", "fast": False},
         machine={"processor": "a CPU"},
     )
 

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evit_deploy.manifest
-from evit_deploy.engines.build import PRECISIONS
 from evit_deploy.manifest import SCHEMA_VERSION, Agreement, FileInfo, FrameAgreement, Manifest
 from evit_deploy.manifest._validator import validate
 from evit_deploy.manifest.model import from_json, to_json
 from evit_deploy.models import MODELS
+from evit_deploy.targets import PRECISIONS
 from tests.manifest.sample import SHA, sample_engine, sample_manifest
 
 SCHEMA = json.loads((Path(evit_deploy.manifest.__file__).parent / "schema.json").read_text(encoding="utf-8"))
@@ -38,15 +38,15 @@ FRAMES = st.builds(
     cosine=st.none() | FLOATS,
 )
 MANIFESTS = st.builds(
-    lambda manifest, frames, options, **changes: replace(
+    lambda manifest, frames, machine, **changes: replace(
         manifest,
         agreement=Agreement("PyTorch", False, manifest.agreement.budget, tuple(frames)),
-        engine=options if options is None else replace(sample_engine(), options=options),
+        engine=machine if machine is None else replace(sample_engine(), machine=machine),
         **changes,
     ),
     manifest=st.sampled_from([sample_manifest("export"), sample_manifest("engine")]),
     frames=st.lists(FRAMES, min_size=1, max_size=3),
-    options=st.none() | st.dictionaries(st.text(), st.text() | st.integers() | st.booleans(), max_size=3),
+    machine=st.none() | st.dictionaries(st.text(), st.text(), max_size=3),
     warnings=st.lists(st.text(), max_size=2).map(tuple),
     environment=st.dictionaries(st.text(), st.text(), max_size=2),
     files=st.dictionaries(st.text(), st.builds(FileInfo, st.just(SHA), st.integers(0, 2**60)), min_size=1, max_size=3),

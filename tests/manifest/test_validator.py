@@ -101,7 +101,7 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [found for key, item in items for found in [(*path, key), *_paths(item, (*path, key))]]
 
 
-OPEN = {"options", "machine", "environment", "files"}
+OPEN = {"machine", "environment", "files"}
 REQUIRED = [
     path for path in _paths(_valid("engine")) if isinstance(path[-1], str) and not (len(path) > 1 and path[-2] in OPEN)
 ]
@@ -138,7 +138,7 @@ def test_every_key_is_required_and_none_may_be_added(path: tuple[Any, ...]) -> N
         (("agreement", "frames"), [], "at least 1"),
         (("preprocess", "mean"), [0.0, 0.0], "at least 3"),
         (("files",), {}, "at least 1"),
-        (("engine", "options"), {"depth": 1.5}, "string or integer or boolean"),
+        (("engine", "machine"), {"cores": 2}, "string"),
         (("warnings",), "one text", "array"),
     ],
 )

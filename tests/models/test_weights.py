@@ -97,6 +97,12 @@ def test_a_list_is_no_state_dict(tmp_path):
         create_model("b0-seg", weights=str(tmp_path / "list.pt"))
 
 
+def test_keys_must_be_names(tmp_path):
+    torch.save({0: torch.zeros(1)}, tmp_path / "numbers.pt")
+    with pytest.raises(ArtifactError, match="no state dict"):
+        create_model("b0-seg", weights=str(tmp_path / "numbers.pt"))
+
+
 def test_missing_path():
     with pytest.raises(UsageError, match="there is no checkpoint"):
         create_model("b0-seg", weights="nowhere.pt")

@@ -100,7 +100,7 @@ def test_the_page_says_what_matters(profiled: tuple[ProfileReport, Path]) -> Non
     graph = report.manifest.files[report.manifest.graph.file]
     for words in (
         "b0-seg on cpu, FP32",
-        f"ONNX Runtime {report.manifest.engine.compiler_version}",
+        f"onnxruntime {report.manifest.engine.compiler_version}",
         *report.manifest.warnings,
         "PyTorch eager + upsampling + argmax",
         "≥ 99.9 %",

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import evit_deploy
 from evit_deploy.data.scenes import render_scene
 from evit_deploy.errors import ArtifactError, UnavailableError, UsageError
 from evit_deploy.manifest import read_manifest
-from evit_deploy.runtime import Segmenter, open_engine
+from evit_deploy.runtime import Engine, Segmenter, open_engine
 from evit_deploy.runtime.engine import EngineBusyError
 
 HEAVY = (
@@ -76,6 +78,33 @@ def test_compilers_agree(small_workspace):
         with evit_deploy.load(small_workspace / "engines" / f"b0-seg.cpu.fp32.{compiler}") as task:
             maps.append(task.infer({"image": image(3)})["classes"].copy())
     assert (maps[0] == maps[1]).mean() > 0.999
+
+
+def test_another_version_of_the_backend_is_said(engine_folder, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evit_deploy.load(engine_folder).close()
+    monkeypatch.setattr(Engine, "backend_version", "1.0.0")
+    with pytest.warns(UserWarning, match=r"here it runs with 1\.0\.0"):
+        evit_deploy.load(engine_folder).close()
+
+
+@pytest.mark.parametrize("size", [(64, 128), (90, 140)])
+def test_a_call_allocates_no_large_array(engine_folder, size):
+    """Past the first call, for a graph from image to class map; OpenCV writes into the engine's own buffer."""
+    frame = render_scene(1, *size).image
+    with evit_deploy.load(engine_folder) as task:
+        task(frame)
+        tracemalloc.start()
+        task(frame)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < min(size[0] * size[1], 64 * 128)
+
+
+def test_runtime_does_not_draw_scenes():
+    code = "import sys, evit_deploy.runtime; print([m for m in sys.modules if 'scene' in m or 'cityscapes' in m])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
 def test_calls_reuse_their_buffers(engine_folder):
@@ -140,8 +169,6 @@ class SlowBackend:
 
 
 def test_a_second_thread_is_refused(engine_folder):
-    from evit_deploy.runtime import Engine
-
     backend = SlowBackend()
     task = Segmenter(Engine(engine_folder, read_manifest(engine_folder), backend))
     first = threading.Thread(target=task.infer, args=({"image": image()},))
@@ -229,7 +256,7 @@ def test_wrapper_costs_under_three_percent(tmp_path):
     build_engine(tmp_path / "e", tmp_path / "engine", target="cpu", compiler="onnxruntime")
     x = {"image": np.ascontiguousarray(render_scene(0, 512, 1024).image[None])}
     with evit_deploy.load(tmp_path / "engine", threads=1) as task:
-        session = ort.InferenceSession(tmp_path / "engine" / "model.optimised.onnx", session_options(1, optimise=False))
+        session = ort.InferenceSession(tmp_path / "engine" / "model.optimised.onnx", session_options(1))
         bare, wrapped = [], []
         for _ in range(40):
             for call, times in ((lambda: session.run(None, x), bare), (lambda: task.infer(x), wrapped)):

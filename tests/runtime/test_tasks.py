@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from evit_deploy.engines import build_engine
 from evit_deploy.errors import UsageError
 from evit_deploy.export import ExportOptions, export_model
 from evit_deploy.models import create_model
+from evit_deploy.runtime.engine import EngineBusyError
 from evit_deploy.runtime.preprocess import fit_frame, normalise
 
 
@@ -123,6 +126,19 @@ def test_classifier_gives_the_best_of_pytorch(engines):
     np.testing.assert_allclose(found.probabilities, best.values.numpy(), rtol=1e-4)
     assert len(found.names) == 7
     assert list(found.probabilities) == sorted(found.probabilities, reverse=True)
+
+
+def test_too_narrow_to_be_classified(engines):
+    with pytest.raises(UsageError, match="at most 32 times"):
+        engines["b0-cls", "logits"](np.zeros((1, 2000, 3), np.uint8))
+
+
+def test_a_second_thread_cannot_mix_a_classifier_s_answers(engines):
+    """The engine is held until the answer has left its buffer."""
+    task = engines["b0-cls", "logits"]
+    with task.engine.exclusive(), ThreadPoolExecutor() as pool:
+        refused = pool.submit(task, np.zeros((8, 8, 3), np.uint8))
+        assert isinstance(refused.exception(timeout=20), EngineBusyError)
 
 
 @pytest.mark.parametrize("top", [0, -1, 1001])

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evit_deploy.engines import COMPILERS
-from evit_deploy.engines.build import PRECISIONS
 from evit_deploy.errors import UsageError
-from evit_deploy.targets import TARGETS, TargetSpec, find_target, machine
+from evit_deploy.targets import PRECISIONS, TARGETS, TargetSpec, find_target, machine
 
 NAMES = ("cpu", "orin", "orin-nx", "orin-nano", "thor", "a100", "h100", "rtx")
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One small file per backend. To add one: write a module with `open_backend`, and name it in `BACKENDS`."""
+"""One small file per backend. To add one, write a module of its name here, with `open_backend`."""
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,14 +15,18 @@ import numpy.typing as npt
 from evit_deploy.errors import ArtifactError
 from evit_deploy.manifest import Manifest
 
-BACKENDS = {
-    "onnxruntime": "evit_deploy.runtime.backends.onnxruntime",
-    "openvino": "evit_deploy.runtime.backends.openvino",
-}
+BACKENDS = tuple(module.name for module in pkgutil.iter_modules(__path__))
+"""Names of all backends. The module of each has its name."""
 
 
 class Backend(Protocol):
-    """A loaded graph with buffers of its own."""
+    """A loaded graph with buffers of its own.
+
+    Attributes:
+        version: Version of the library that runs it, as the compiler of the same library would name it.
+    """
+
+    version: str
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Run checked inputs; the outputs are the backend's buffers, overwritten by the next call."""
@@ -40,7 +45,7 @@ def open_backend(folder: Path, manifest: Manifest, threads: int) -> Backend:
             expected=f"one of {', '.join(BACKENDS)}",
             fix="pip install --upgrade evit-deploy",
         )
-    module = importlib.import_module(BACKENDS[name])
+    module = importlib.import_module(f"{__name__}.{name}")
     return module.open_backend(folder, manifest, threads)  # type: ignore[no-any-return]
 
 

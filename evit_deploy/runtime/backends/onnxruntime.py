@@ -18,8 +18,8 @@ from evit_deploy.runtime.backends import output_buffers
 class OnnxRuntimeBackend:
     """A session whose inputs and outputs are numpy arrays owned here, one set per batch size."""
 
-    def __init__(self, session: Any, manifest: Manifest) -> None:
-        self._session, self._manifest = session, manifest
+    def __init__(self, session: Any, manifest: Manifest, version: str) -> None:
+        self._session, self._manifest, self.version = session, manifest, version
         self._bindings: dict[int, tuple[Any, dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]] = {}
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -49,11 +49,11 @@ class OnnxRuntimeBackend:
         self._session = None
 
 
-def session_options(threads: int, *, optimise: bool) -> Any:
+def session_options(threads: int) -> Any:
     """Options for the lowest latency of one stream of frames.
 
     Sequential execution on `threads` cores; the memory arena and pattern stay on, so that a steady stream allocates
-    nothing. With `optimise` off the graph is taken as it is, because it was optimised when the engine was built.
+    nothing.
     """
     import onnxruntime as ort
 
@@ -61,8 +61,7 @@ def session_options(threads: int, *, optimise: bool) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4  # what goes wrong is raised, and said in our words
     return options
 
@@ -77,7 +76,7 @@ def open_backend(folder: Path, manifest: Manifest, threads: int) -> OnnxRuntimeB
     path = folder / manifest.engine.entry
     cpu = manifest.engine.machine.get("processor", "one")
     try:
-        options = session_options(threads, optimise=False)
+        options = session_options(threads)
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises many kinds of its own
         raise UnavailableError(
@@ -86,4 +85,4 @@ def open_backend(folder: Path, manifest: Manifest, threads: int) -> OnnxRuntimeB
             expected=f"ONNX Runtime {manifest.engine.compiler_version}, on a CPU like the {cpu} it was compiled on",
             fix=f"build it on this machine: evit-deploy build {manifest.model.name} --target cpu",
         ) from error
-    return OnnxRuntimeBackend(session, manifest)
+    return OnnxRuntimeBackend(session, manifest, ort.__version__)

@@ -23,8 +23,8 @@ PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
 class OpenVinoBackend:
     """One infer request; outputs are numpy arrays owned here, one set per batch size."""
 
-    def __init__(self, compiled: Any, manifest: Manifest) -> None:
-        self._compiled, self._manifest = compiled, manifest
+    def __init__(self, compiled: Any, manifest: Manifest, version: str) -> None:
+        self._compiled, self._manifest, self.version = compiled, manifest, version
         self._requests: dict[int, tuple[Any, dict[str, npt.NDArray[Any]]]] = {}
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -86,4 +86,4 @@ def open_backend(folder: Path, manifest: Manifest, threads: int) -> OpenVinoBack
             found=f"OpenVINO would compute in {used}",
             fix=f"evit-deploy build {manifest.model.name} --target cpu --fp32",
         )
-    return OpenVinoBackend(compiled, manifest)
+    return OpenVinoBackend(compiled, manifest, ov.__version__.partition("-")[0])
