@@ -109,25 +109,24 @@ def _is_number(cell: str) -> bool:
 
 
 def agreement_table(agreement: Agreement) -> None:
-    """Print how every frame compares, and the worst case."""
+    """Print how every frame compares, and the worst case; what no frame shows has no column."""
     from evit_deploy.agreement import worst
 
     rows = [
-        [
-            row.frame,
-            _number(row.relative_l2, ".1e"),
-            _number(row.max_error, ".1e"),
-            _number(row.cosine, ".6f"),
-            f"{row.class_agreement:.4%}",
-            _number(row.miou, ".5f"),
-            f"{row.conceded_margin:.1e}",
-            _number(row.confidence_error, ".1e"),
-        ]
+        {
+            "frame": row.frame,
+            "relative L2": _number(row.relative_l2, ".1e"),
+            "max error": _number(row.max_error, ".1e"),
+            "cosine": _number(row.cosine, ".6f"),
+            "classes equal": f"{row.class_agreement:.4%}",
+            "mIoU": _number(row.miou, ".5f"),
+            "margin σ": f"{row.conceded_margin:.1e}",
+            "confidence": _number(row.confidence_error, ".1e"),
+        }
         for row in (*agreement.frames, worst(agreement.frames))
     ]
-    print_table(
-        ["frame", "relative L2", "max error", "cosine", "classes equal", "mIoU", "margin σ", "confidence"], rows
-    )
+    shown = [name for name in rows[0] if any(row[name] != "-" for row in rows)]
+    print_table(shown, [[row[name] for name in shown] for row in rows])
 
 
 def _number(value: float | None, form: str) -> str:

@@ -111,6 +111,26 @@ def test_values_beyond_fp16_are_refused() -> None:
     assert demo_export._half("norm.num_batches_tracked", torch.tensor(7)).item() == 7
 
 
+def test_attention_that_grew_in_training_is_tamed_without_changing_outputs() -> None:
+    model = create_model("b0-seg", weights="random", seed=2)
+    state = model.state_dict()
+    for key in [key for key in state if key.endswith("main.qkv.conv.weight")]:
+        norm = key.replace("qkv.conv.weight", "proj.norm.")
+        state[key] *= 400.0
+        state[f"{norm}running_var"] *= 400.0**2
+    model.load_state_dict(state)
+    with pytest.raises(ArtifactError, match="FP16"):
+        [demo_export._half(key, value) for key, value in model.state_dict().items()]
+    image = torch.randn(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = model(image)
+        tamed = demo_export.tame_attention(model.state_dict())
+        model.load_state_dict(tamed)
+        after = model(image)
+    assert all(demo_export._half(key, value).dtype != torch.float32 for key, value in tamed.items())
+    assert torch.allclose(after, before, rtol=1e-3, atol=1e-3 * float(before.abs().max()))
+
+
 def test_the_cache_is_reused_and_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = demo_data.open_cache(tmp_path, 3, 32, 64, progress=False)
     folder = next(tmp_path.iterdir())
