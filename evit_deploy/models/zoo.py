@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model zoo as data: every model, its head, its checkpoint and its default resolution.
 
-To add a model, add a row to `_SPECS` (and, for a new backbone, one in `evit_deploy.models.backbones`). Importing this module
-imports no PyTorch, so that ``evit-deploy models`` answers at once.
+To add a model, add a row to `_SPECS` (and, for a new backbone, one in `evit_deploy.models.backbones`). Importing this
+module imports no PyTorch, so that ``evit-deploy models`` answers at once.
 
 Sources: mit-han-lab/efficientvit at commit de7d773, applications/efficientvit_cls/README.md and
 applications/efficientvit_seg/README.md (accuracy, parameters, multiply-accumulates).

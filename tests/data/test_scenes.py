@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evit_deploy.data import _scene_canvas as canvas
-from evit_deploy.data._scene_dice import rgb_from_hsv
-from evit_deploy.data.scenes import IGNORE, render_scene
+from evit_deploy.data.scenes import IGNORE, canvas, render_scene
+from evit_deploy.data.scenes.dice import rgb_from_hsv
 from evit_deploy.errors import UsageError
 
 CLASSES = 19
