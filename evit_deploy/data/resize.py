@@ -8,7 +8,8 @@ The kernel is part of a model's contract: trained with one, evaluated with anoth
 
 Images are resized in the same fixed-point arithmetic as those libraries. Pillow's result is matched bit for bit
 where the aspect is kept, as it is here, and the picture is not tall (Pillow 13 then swaps its two passes, and with them
-the rounding); OpenCV's to one grey level (its vector code rounds differently on different CPUs). Where the library itself is installed it is used, because it is faster.
+the rounding); OpenCV's to one grey level (its vector code rounds differently on different CPUs). Where the library
+itself is installed it is used, because it is faster.
 """
 
 from __future__ import annotations
