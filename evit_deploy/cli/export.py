@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +49,7 @@ def command(
     spec = find_model(model)
     sizes = parse_resolution(resolution)
     batches = parse_batch(batch)
+    _keep_freed_memory()
     from evit_deploy.errors import extra
     from evit_deploy.manifest.model import to_json
 
@@ -65,3 +68,16 @@ def command(
     size = manifest.files[manifest.graph.file].bytes / 1e6
     typer.echo(f"\n{folder}  opset {manifest.graph.opset}, {size:.1f} MB, agrees with {manifest.agreement.against}")
     typer.echo(f"next:  evit-deploy build {folder.name} --target cpu")
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed tensors instead of handing it back after every layer.
+
+    PyTorch asks for 100 MB per layer at 1024×2048; paging that in anew each time takes a third of its time and more on
+    a virtual machine (3.1 s against 2.0 s for b1-seg). Nothing happens where there is no glibc.
+    """
+    m_trim_threshold, m_mmap_max = -1, -4
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)

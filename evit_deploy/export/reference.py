@@ -15,20 +15,21 @@ from evit_deploy.manifest import Preprocess
 from evit_deploy.runtime.preprocess import check_frame, fit_frame, normalise
 from evit_deploy.runtime.verify import Reference
 
-FRAMES = 3
+FRAMES, LARGE_FRAMES, LARGE_PIXELS = 3, 2, 1 << 20
 HELD_OUT_SEED = 2_000_000  # neither trained on nor part of the demo weights' evaluation
 
 
-def choose_frames(images: Path | None, size: tuple[int, int], count: int = FRAMES) -> list[Frame]:
+def choose_frames(images: Path | None, size: tuple[int, int]) -> list[Frame]:
     """The frames to prove agreement on.
 
     Args:
-        images: A folder of the user's; None takes up to two photos that installed packages ship, and drawn scenes.
+        images: A folder of the user's, all of it; None takes photos that installed packages ship and a drawn scene,
+            three frames in all, or two where PyTorch needs seconds for one.
         size: (height, width) of drawn scenes.
-        count: Number of frames without `images`; with it, all of them are taken.
     """
     if images is not None:
         return [Frame(path.name, read_image(path)) for path in list_images(images)]
+    count = LARGE_FRAMES if size[0] * size[1] > LARGE_PIXELS else FRAMES
     photos = [Frame(path.name, read_image(path)) for path in installed_photos()[: count - 1]]
     return photos + [scene_frame(HELD_OUT_SEED + index, size) for index in range(count - len(photos))]
 
