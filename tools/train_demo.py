@@ -4,8 +4,8 @@
     python tools/train_demo.py b1-seg --steps 3000               # start, or continue after an interruption
     python tools/train_demo.py b1-seg --evaluate                 # held-out mIoU of the exported checkpoint
 
-A run writes its state to the cache folder every few minutes and continues from there with `--resume`. The weights that
-are exported are a moving average, rounded to FP16.
+A run writes its state to the cache folder every few minutes, and the same command continues from there; `--restart`
+starts afresh. The weights that are exported are a moving average, rounded to FP16.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def train(options: argparse.Namespace) -> None:
     """Train, exporting on the way, until `--steps` are done."""
     peak = options.rate or RATES[options.model]
     run, state = start_run(options.model, peak), options.cache / f"{options.model}.train.pt"
-    if options.resume and state.is_file():
+    if state.is_file() and not options.restart:
         run.load(state)
     caches, scales = _caches(options)
     crops = Crops(caches, scales, options)
@@ -229,7 +229,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("model", choices=sorted(RATES))
     add("--steps", type=int, default=3000, help="optimizer steps in all (default 3000)")
-    add("--resume", action="store_true", help="continue from the saved state, if there is one")
+    add("--restart", action="store_true", help="forget the saved state and start afresh")
     add("--evaluate", action="store_true", help="measure the exported checkpoint on held-out scenes and stop")
     add("--small-steps", type=int, default=0, metavar="N", help="first N steps at half size (part of --steps)")
     add("--batch", type=int, default=4, help="crops per step")

@@ -53,10 +53,10 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     original = train_demo.learning_rate
     monkeypatch.setattr(train_demo, "learning_rate", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_demo.main(_arguments(cache, tmp_path / "parts", 4, "--resume"))
+        train_demo.main(_arguments(cache, tmp_path / "parts", 4))
     assert _state(cache)["step"] == 2
     monkeypatch.setattr(train_demo, "learning_rate", original)
-    train_demo.main(_arguments(cache, tmp_path / "parts", 4, "--resume"))
+    train_demo.main(_arguments(cache, tmp_path / "parts", 4))
     parts = _state(cache)
     assert parts["step"] == whole["step"] == 4
     for kind in ("model", "average"):
@@ -81,8 +81,11 @@ def _check_export(folder: Path) -> None:
     assert torch.allclose(first, second, rtol=1e-2, atol=1e-2)
 
 
-def test_without_resume_a_run_starts_afresh(cache: Path, tmp_path: Path) -> None:
+def test_a_run_starts_afresh_only_when_asked_to(cache: Path, tmp_path: Path) -> None:
+    train_demo.main(_arguments(cache, tmp_path, 4, "--restart"))
     train_demo.main(_arguments(cache, tmp_path, 1))
+    assert _state(cache)["step"] == 4
+    train_demo.main(_arguments(cache, tmp_path, 1, "--restart"))
     assert _state(cache)["step"] == 1
 
 
