@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 BUDGETS = {
     # FP32 twice: only the order of sums differs. Seen on all models: relative L2 around 1e-6.
     "fp32": Budget(relative_l2=1e-4, class_agreement=0.999, conceded_margin=1e-3, confidence_error=1e-3),
-    # BF16 keeps 8 bits: 2^-9 per rounding, some 40 layers deep. Seen on the demo models: docs/numerics.md.
+    # BF16 keeps 8 bits: 2^-9 per rounding, some 40 layers deep. Seen on the demo weights: docs/numerics.md.
     "bf16": Budget(relative_l2=5e-2, class_agreement=0.97, conceded_margin=0.5, confidence_error=0.3),
 }
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure every model on this machine and print the table of docs/performance.md.
 
-``python tools/measure_models.py [MODEL ...] [--runs N]`` exports each model with random weights at its own resolution,
-builds the FP32 engine of each CPU compiler and the BF16 engine where there is one, and times them and PyTorch eager in
-turns, so that the ratios hold on a busy machine.
+``python tools/measure_models.py [MODEL ...] [--runs N] [--resolution HxW]`` exports each model with random weights,
+builds the FP32 engine of each CPU compiler, and times them, OpenVINO's at BF16 as well, and PyTorch eager in
+alternating blocks, so that the ratios hold on a busy machine.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from evit_deploy.cli.common import parse_resolution
 from evit_deploy.engines import build_engine
 from evit_deploy.errors import EvitError
 from evit_deploy.export import ExportOptions, export_model
@@ -43,20 +44,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=list_models())
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--resolution", help="HxW; the model's own if not given")
     arguments = parser.parse_args()
     print(
         f"{describe()['processor']}, {available_cores()} cores, {describe()['features']}; torch {torch.__version__}\n"
     )
     print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
     for name in arguments.models:
-        print(f"| {' | '.join(_row(name, arguments.runs))} |", flush=True)
+        print(f"| {' | '.join(_row(name, arguments.runs, parse_resolution(arguments.resolution)))} |", flush=True)
 
 
-def _row(name: str, runs: int) -> list[str]:
+def _row(name: str, runs: int, resolution: tuple[int, int] | None) -> list[str]:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         root = Path(folder)
         start = time.perf_counter()
-        manifest, _ = export_model(name, root / "export", ExportOptions(weights="random"))
+        manifest, _ = export_model(name, root / "export", ExportOptions(weights="random", resolution=resolution))
         export_seconds = time.perf_counter() - start
         calls: dict[str, Callable[[], object]] = {"pytorch": _pytorch(name, manifest)}
         size = 0.0
@@ -74,8 +76,8 @@ def _row(name: str, runs: int) -> list[str]:
     medians = {latency.name: latency.p50 for latency in latencies}
     pytorch = medians.pop("pytorch")
     cells = [f"{medians[key]:.1f}" if (key := f"{c}.{p}") in medians else "-" for c, p in ENGINES]
-    resolution = "x".join(str(side) for side in manifest.graph.resolution)
-    return [name, resolution, f"{export_seconds:.1f}", f"{size:.0f}", f"{pytorch:.1f}", *cells,
+    size_text = "x".join(str(side) for side in manifest.graph.resolution)
+    return [name, size_text, f"{export_seconds:.1f}", f"{size:.0f}", f"{pytorch:.1f}", *cells,
             f"{pytorch / min(medians.values()):.1f}"]  # fmt: skip
 
 
