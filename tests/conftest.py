@@ -8,6 +8,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +63,26 @@ def frame() -> np.ndarray:
     from evit_deploy.data.scenes import render_scene
 
     return render_scene(5, 90, 140).image
+
+
+@pytest.fixture
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts a disk of a number of bytes, or skips the test where this user may not."""
+    disk = tmp_path / "disk"
+
+    def mount(size: int) -> Path:
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(disk)]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("this user may not mount a small disk")
+        return disk
+
+    yield mount
+    if disk.is_mount():
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
+def small_disk(mount_disk: Callable[[int], Path]) -> Path:
+    """A disk of one megabyte, too small for any graph."""
+    return mount_disk(1 << 20)

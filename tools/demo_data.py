@@ -15,7 +15,6 @@ from tqdm import tqdm
 from evit_deploy.data.scenes import render_scene
 
 CLASSES = 19
-IGNORE = 255
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 Image = NDArray[np.uint8]

@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from demo_data import CLASSES, IGNORE, Recipe, SceneCache, draw_batch, open_cache
+from demo_data import CLASSES, Recipe, SceneCache, draw_batch, open_cache
 from demo_export import EXPORTS, evaluate_file, export
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from evit_deploy.data.classes import IGNORE
 from evit_deploy.errors import UsageError
 from evit_deploy.models import create_model
 

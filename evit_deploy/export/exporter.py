@@ -42,6 +42,7 @@ from evit_deploy.models.build import build_model
 from evit_deploy.models.weights import Weights, load_weights, resolve_weights
 from evit_deploy.models.zoo import ModelSpec, find_model
 from evit_deploy.progress import Progress, silent
+from evit_deploy.runtime.backends.onnxruntime import session_options
 from evit_deploy.runtime.engine import available_cores
 from evit_deploy.runtime.verify import Reference, verify
 
@@ -160,10 +161,7 @@ def preprocess_rules(spec: ModelSpec) -> Preprocess:
 
 def _verify_graph(graph: bytes, manifest: Manifest, reference: Reference, advance: Callable[[], None]) -> Agreement:
     """Compare a graph that also gives its logits, run by ONNX Runtime on the CPU, with PyTorch."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = available_cores()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(graph, session_options(available_cores()), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
     def infer(inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

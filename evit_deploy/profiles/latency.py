@@ -114,18 +114,6 @@ class Subject:
     frames: int = 1
 
 
-def measure(call: Call, name: str, runs: int = 100, *, warm_up_seconds: float = WARM_UP_SECONDS) -> Latency:
-    """Time one thing by itself.
-
-    Args:
-        call: Does it once.
-        name: What it is.
-        runs: Timed calls.
-        warm_up_seconds: Least time of untimed calls before.
-    """
-    return measure_together([Subject(name, call, runs)], warm_up_seconds=warm_up_seconds)[0]
-
-
 def measure_together(
     subjects: Sequence[Subject],
     advance: Callable[[], None] = lambda: None,

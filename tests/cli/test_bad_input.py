@@ -436,18 +436,6 @@ def test_a_locked_workspace(command: tuple[str, ...], place: str, evit: Program,
     assert snapshot(workspace) == before
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte, too small for any graph."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a small disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 @pytest.mark.parametrize("command", [("export", "b0-seg", *RANDOM), ("build", "export/b0-seg")], ids=lambda c: c[0])
 def test_a_full_disk(command: tuple[str, ...], evit: Program, workspace: Path, small_disk: Path) -> None:
     before = snapshot(workspace)

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -353,16 +352,9 @@ def test_a_compiler_that_fails_is_put_into_words(
 
 
 @pytest.fixture
-def disk_for_the_copy_alone(export: Path, tmp_path: Path) -> Iterator[Path]:
+def disk_for_the_copy_alone(export: Path, mount_disk: Callable[[int], Path]) -> Path:
     """A disk that holds a copy of the export, but not what a compiler adds to it."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    size = sum(path.stat().st_size for path in export.iterdir()) + 300_000
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(disk)]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a small disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    return mount_disk(sum(path.stat().st_size for path in export.iterdir()) + 300_000)
 
 
 @pytest.mark.parametrize("compiler", ["onnxruntime", "openvino"])

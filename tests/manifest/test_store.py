@@ -390,18 +390,6 @@ def test_the_systems_refusal_is_put_into_words(code: int, artifact: Path, monkey
 # A full disk
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a small disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def test_a_full_disk_leaves_the_earlier_artifact(small_disk: Path) -> None:
     folder = small_disk / "b0-seg"
     write_sample(folder)

@@ -15,13 +15,19 @@ from evit_deploy.profiles import latency
 from evit_deploy.profiles.latency import (
     ROUNDS,
     WARM_UP_CALLS,
+    Call,
     Latency,
     Subject,
     block_sizes,
-    measure,
     measure_together,
     ratio_range,
 )
+
+
+def measure(call: Call, name: str, runs: int, *, warm_up_seconds: float) -> Latency:
+    """Time one thing by itself."""
+    return measure_together([Subject(name, call, runs)], warm_up_seconds=warm_up_seconds)[0]
+
 
 times = st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=300)
 
