@@ -24,6 +24,12 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def require(module: str) -> None:
+    """Skip what needs a package that some machines cannot have; a CI machine must have it, and fails."""
+    if not os.environ.get("CI"):
+        pytest.importorskip(module)
+
+
 @pytest.fixture(scope="session")
 def small_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with b0-seg (random weights, 64×128) exported, and built by both CPU compilers. Do not change it."""
@@ -43,6 +49,31 @@ def small_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine_folder(request: pytest.FixtureRequest, small_workspace: Path) -> Path:
     """An engine folder of each CPU compiler. Do not change it."""
     return small_workspace / "engines" / f"b0-seg.cpu.fp32.{request.param}"
+
+
+@pytest.fixture(scope="session")
+def gpu_workspace(small_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the small export's FP16 engines: lowered for orin, and compiled for rtx where that can be."""
+    from evit_deploy.engines import build_engine, get_compiler
+    from evit_deploy.engines.build import engine_name
+
+    workspace = tmp_path_factory.mktemp("gpu")
+    export = small_workspace / "export" / "b0-seg"
+    pairs = [("orin", None)]
+    if os.environ.get("CI") or get_compiler("tensorrt_rtx").version() is not None:
+        pairs.append(("rtx", "sm80"))
+    for target, arch in pairs:
+        folder = workspace / "engines" / engine_name(export, target, "fp16", arch=arch)
+        build_engine(export, folder, target=target, precision="fp16", arch=arch)
+    return workspace
+
+
+@pytest.fixture(params=["orin", "rtx-sm80"])
+def gpu_engine(request: pytest.FixtureRequest, gpu_workspace: Path) -> Path:
+    """An engine folder for a GPU, lowered and compiled. Do not change it."""
+    if request.param.startswith("rtx"):
+        require("tensorrt_rtx")
+    return gpu_workspace / "engines" / f"b0-seg.{request.param}.fp16"
 
 
 @pytest.fixture

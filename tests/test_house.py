@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "evit_deploy"
 GROUND_FLOOR = ("errors", "progress", "manifest", "agreement", "targets", "data", "runtime")
-FIRST_FLOOR = ("models", "export", "engines", "profiles", "cli")
+FIRST_FLOOR = ("models", "export", "precision", "engines", "profiles", "cli")
 FILES = sorted(PACKAGE.rglob("*.py"))
 ON_DEMAND = {"cv2", "PIL", "onnxruntime", "openvino", "filelock"}
 

@@ -37,6 +37,13 @@ def command(
     compiler: Annotated[
         str | None, typer.Option(help="Take this compiler; its name becomes part of the engine's.")
     ] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="GPU architecture, such as sm86 or 8.6. Default: that of the GPU here.")
+    ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(help="Arrangement of the attention for a GPU: conv, matmul or portable. Default: the target's."),
+    ] = None,
     workspace: Workspace = HERE,
     json: Json = False,
 ) -> None:
@@ -44,19 +51,23 @@ def command(
     chosen = [name for name, wanted in zip(PRECISIONS, (fp32, bf16, fp16, int8), strict=True) if wanted] or ["fp32"]
     if len(chosen) > 1:
         raise UsageError("an engine has one precision", found=" ".join(f"--{name}" for name in chosen))
-    from evit_deploy.engines import choose_compiler
-    from evit_deploy.engines.build import build_engine, engine_name
+    from evit_deploy.engines import choose_arch, choose_compiler
+    from evit_deploy.engines.build import build_engine, choose_attention, engine_name
     from evit_deploy.manifest.model import to_json
 
-    choose_compiler(find_target(target), chosen[0], compiler)  # before anything is looked for
+    spec = find_target(target)
+    # Before anything is looked for, and before they become part of a folder's name.
+    arch = choose_arch(choose_compiler(spec, chosen[0], compiler), spec, arch)
+    choose_attention(spec, attention)
     results, failures = [], []
     for export in [artifact_folder(workspace, "export", model)] if model else _exports(workspace):
-        folder = workspace / "engines" / engine_name(export, target, chosen[0], compiler)
+        folder = workspace / "engines" / engine_name(export, target, chosen[0], compiler, arch, attention)
         typer.echo(f"{folder}", err=True)
         try:
             manifest, written = build_engine(
-                export, folder, target=target, precision=chosen[0], compiler=compiler, progress=Bars()
-            )
+                export, folder, target=target, precision=chosen[0], compiler=compiler, arch=arch, attention=attention,
+                progress=Bars(),
+            )  # fmt: skip
         except EvitError as error:
             if model:
                 raise
@@ -74,11 +85,25 @@ def command(
 
 
 def _report(folder: Path, manifest: Manifest, written: bool) -> None:
+    from evit_deploy.manifest import ITSELF
+
     if not written:
         typer.echo(f"nothing to do: {folder} is exactly this engine")
     agreement_table(manifest.agreement)
-    assert manifest.engine is not None
-    typer.echo(f"\n{folder}  by {manifest.engine.compiler} {manifest.engine.compiler_version}")
+    engine = manifest.engine
+    assert engine is not None
+    for note in engine.notes:
+        typer.echo(note)
+    if engine.state == "lowered":
+        typer.echo(f"\n{folder}  lowered, checked by {manifest.agreement.method}")
+        typer.echo("next, on the device (TensorRT 10; 11 needs no --stronglyTyped):")
+        typer.echo(f"  trtexec --onnx={folder / manifest.graph.file} --stronglyTyped --saveEngine=engine.plan")
+        return
+    typer.echo(f"\n{folder}  by {engine.compiler} {engine.compiler_version}")
+    if manifest.agreement.method != ITSELF:
+        typer.echo(f"checked by {manifest.agreement.method}; no GPU has run it")
+        typer.echo(f"next:  evit-deploy inspect {folder}")
+        return
     typer.echo(f"next:  evit-deploy run {folder} IMAGE    or    evit-deploy profile {folder}")
 
 

@@ -19,6 +19,8 @@ from evit_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from evit_deploy.manifest import Agreement, Manifest
+    from evit_deploy.precision.locate import LayerError
+    from evit_deploy.precision.ranges import TensorRange
 
 Workspace = Annotated[
     Path,
@@ -105,7 +107,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit() or cell in ("", "-")
+    return cell[:1].isdigit() or cell in ("", "-", "inf", "nan")
 
 
 def agreement_table(agreement: Agreement) -> None:
@@ -127,6 +129,52 @@ def agreement_table(agreement: Agreement) -> None:
     ]
     shown = [name for name in rows[0] if any(row[name] != "-" for row in rows)]
     print_table(shown, [[row[name] for name in shown] for row in rows])
+
+
+def range_table(ranges: Sequence[TensorRange], count: int = 15) -> None:
+    """Print the tensors with the least FP16 headroom, and whether all of them fit."""
+    from evit_deploy.precision.ranges import tightest
+
+    rows = tightest(ranges)
+    headers = ["tensor", "operator", "largest", "smallest", "headroom", "below 2^-14"]
+    cells = [
+        (
+            row.name,
+            row.op,
+            f"{row.largest:.3g}",
+            f"{row.smallest:.1e}",
+            f"{row.headroom:.3g}",
+            f"{row.below_normal:.2%}",
+        )
+        for row in rows[:count]
+    ]
+    typer.echo("\nFP16 headroom (65504 / largest value) on the reference frames, least first:\n")
+    print_table(headers, cells)
+    outside = [row for row in rows if not row.fits]
+    if outside:
+        typer.echo(f"\n{len(outside)} of {len(rows)} tensors leave FP16 (65504), {outside[0].name} first of all")
+    elif rows:
+        typer.echo(f"\nall {len(rows)} tensors fit FP16; least headroom {rows[0].headroom:.3g} at {rows[0].name}")
+
+
+def layer_table(layers: Sequence[LayerError], limit: float, count: int = 15) -> None:
+    """Print the tensors that rounding changes most, and the first one beyond a limit of relative L2."""
+    from evit_deploy.precision.locate import first_broken, worst
+
+    headers = ["tensor", "operator", "relative L2", "largest", "headroom", "not finite"]
+    cells = [
+        (row.name, row.op, f"{row.relative_l2:.1e}", f"{row.largest:.3g}", f"{row.headroom:.3g}", str(row.nonfinite))
+        for row in worst(layers, count)
+    ]
+    typer.echo("\nWhat FP16 changes on the reference frames, emulated on the CPU, most first:\n")
+    print_table(headers, cells)
+    first = first_broken(layers, limit)
+    if first is None:
+        typer.echo(f"\nno tensor is beyond relative L2 {limit:.0e} or not finite")
+        return
+    amount = f"{first.nonfinite} values not finite" if first.nonfinite else f"relative L2 {first.relative_l2:.1e}"
+    typer.echo(f"\nfirst beyond relative L2 {limit:.0e}: {first.name} ({first.op}), {amount}, ", nl=False)
+    typer.echo(f"largest value {first.largest:.3g}, headroom {first.headroom:.3g}")
 
 
 def _number(value: float | None, form: str) -> str:

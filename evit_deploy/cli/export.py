@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +21,13 @@ from evit_deploy.cli.common import (
     parse_resolution,
     plain_name,
     print_json,
+    range_table,
     warn,
 )
+
+if TYPE_CHECKING:
+    from evit_deploy.manifest import Manifest
+    from evit_deploy.precision.ranges import TensorRange
 
 
 def command(
@@ -40,6 +46,9 @@ def command(
     images: Annotated[Path | None, typer.Option(help="Folder of images to prove agreement on.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the folder in export/. Default: the model's.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    check_range: Annotated[
+        bool, typer.Option("--check-range", help="Show which tensors come closest to FP16's limits, on those images.")
+    ] = False,
     workspace: Workspace = HERE,
     json: Json = False,
 ) -> None:
@@ -60,14 +69,26 @@ def command(
     folder = workspace / "export" / plain_name(name or spec.name)
     manifest, written = export_model(spec.name, folder, options, Bars())
     warn(manifest)
+    ranges = _ranges(folder, manifest) if check_range else None
     if json:
-        return print_json(to_json(manifest))
+        from evit_deploy.profiles.files import plain
+
+        found = {} if ranges is None else {"ranges": plain([asdict(row) for row in ranges])}
+        return print_json({**to_json(manifest), **found})
     if not written:
         typer.echo(f"nothing to do: {folder} is exactly this export")
     agreement_table(manifest.agreement)
     size = manifest.files[manifest.graph.file].bytes / 1e6
     typer.echo(f"\n{folder}  opset {manifest.graph.opset}, {size:.1f} MB, agrees with {manifest.agreement.against}")
+    if ranges is not None:
+        range_table(ranges)
     typer.echo(f"next:  evit-deploy build {folder.name} --target cpu")
+
+
+def _ranges(folder: Path, manifest: Manifest) -> tuple[TensorRange, ...]:
+    from evit_deploy.precision.artifact import artifact_ranges
+
+    return artifact_ranges(folder, manifest, Bars())
 
 
 def _keep_freed_memory() -> None:

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from evit_deploy.cli.common import HERE, Bars, Json, Workspace, agreement_table, artifact_folder, print_json, warn
+from evit_deploy.cli.common import (
+    HERE,
+    Bars,
+    Json,
+    Workspace,
+    agreement_table,
+    artifact_folder,
+    layer_table,
+    print_json,
+    warn,
+)
 
 
 def command(
@@ -16,21 +26,29 @@ def command(
     images: Annotated[
         Path | None, typer.Option(help="Folder of images; needs PyTorch. Default: the reference in the engine.")
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Typed engines: show what FP16 does to every tensor of the reference.")
+    ] = False,
     workspace: Workspace = HERE,
     json: Json = False,
 ) -> None:
     """Compare an engine with PyTorch; exit 1 when it is outside its budget."""
     from evit_deploy.agreement import require
-    from evit_deploy.profiles.verify import verify_engine
+    from evit_deploy.manifest import ITSELF
+    from evit_deploy.profiles.layers import engine_layers, layer_part
+    from evit_deploy.profiles.verify import agreement_record, verify_engine
 
     folder = artifact_folder(workspace, "engines", engine)
-    manifest, agreement, report = verify_engine(folder, workspace / "profiles", images, Bars())
+    rows = engine_layers(folder, Bars()) if layers else None
+    manifest, agreement, report = verify_engine(folder, workspace / "profiles", images, Bars(), layers=rows)
     warn(manifest)
     if json:
-        from evit_deploy.profiles.verify import agreement_record
-
-        print_json({"engine": str(folder), "report": str(report), **agreement_record(agreement)})
+        print_json({"engine": str(folder), "report": str(report), **agreement_record(agreement), **layer_part(rows)})
     else:
         agreement_table(agreement)
+        if rows is not None:
+            layer_table(rows, agreement.budget.relative_l2)
         typer.echo(f"\n{'passed' if agreement.passed else 'FAILED'} against {agreement.against}; stored in {report}")
+        if agreement.method != ITSELF:
+            typer.echo(f"by {agreement.method}")
     require(agreement, f"the engine {folder}", "build it again; if it fails again, build with --fp32")

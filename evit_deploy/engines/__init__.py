@@ -7,6 +7,6 @@ build_engine(Path("export/b1-seg"), Path("engines/b1-seg.cpu.fp32"), target="cpu
 """
 
 from evit_deploy.engines.build import build_engine
-from evit_deploy.engines.compiler import COMPILERS, Compiler, choose_compiler, get_compiler
+from evit_deploy.engines.compiler import COMPILERS, Compiler, choose_arch, choose_compiler, get_compiler
 
-__all__ = ["COMPILERS", "Compiler", "build_engine", "choose_compiler", "get_compiler"]
+__all__ = ["COMPILERS", "Compiler", "build_engine", "choose_arch", "choose_compiler", "get_compiler"]

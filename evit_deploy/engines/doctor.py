@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import evit_deploy
 from evit_deploy.engines.compiler import COMPILERS, get_compiler
 from evit_deploy.runtime.engine import available_cores
-from evit_deploy.targets import TARGETS
+from evit_deploy.targets import PRECISIONS, TARGETS
 from evit_deploy.targets.machine import describe, memory_gb
 
 _PACKAGES = (
@@ -55,7 +56,7 @@ class Report:
 
 def examine(workspace: Path) -> Report:
     """Look at this machine, its compilers, its packages and the workspace."""
-    checks = [_compiler(name, precision) for name in COMPILERS for precision in TARGETS["cpu"].precisions]
+    checks = [check for name in COMPILERS for check in _compiler(name)]
     checks += [_package(*row) for row in _PACKAGES]
     checks += [_workspace(workspace), _hub()]
     memory = memory_gb()
@@ -69,15 +70,21 @@ def examine(workspace: Path) -> Report:
     return Report(machine, tuple(checks))
 
 
-def _compiler(name: str, precision: str) -> Check:
+def _compiler(name: str) -> Iterator[Check]:
+    """A check per precision of the targets that the compiler serves."""
     compiler = get_compiler(name)
     version = compiler.version()
-    title = f"{name} {precision}"
-    if version is None:
-        return Check(title, False, "not installed", f"pip install 'evit-deploy[{compiler.extra}]'")
-    if reason := compiler.obstacle(precision):
-        return Check(title, False, f"{version}: {reason}")
-    return Check(title, True, f"{version}: builds --target cpu --{precision}")
+    served = [spec for spec in TARGETS.values() if name in spec.compilers]
+    for precision in (known for known in PRECISIONS if any(known in spec.precisions for spec in served)):
+        title = f"{name} {precision}"
+        if version is None:
+            yield Check(title, False, "not installed", f"pip install 'evit-deploy[{compiler.extra}]'")
+        elif reason := compiler.obstacle(precision):
+            yield Check(title, False, f"{version}: {reason}")
+        else:
+            targets = " or ".join(spec.name for spec in served if precision in spec.precisions)
+            archs = f" --arch {'|'.join(compiler.archs())}" if compiler.archs() else ""
+            yield Check(title, True, f"{version}: builds --target {targets} --{precision}{archs}")
 
 
 def _package(names: tuple[str, ...], extra: str, purpose: str) -> Check:

@@ -22,16 +22,21 @@ class OnnxRuntimeCompiler:
     name = "onnxruntime"
     backend = "onnxruntime"
     extra = "onnxruntime"
+    keeps_plan = False
 
     def version(self) -> str | None:
         """Version of ONNX Runtime, or None."""
         return imported_version("onnxruntime")
 
+    def archs(self) -> tuple[str, ...]:
+        """None: it builds for the CPU at hand."""
+        return ()
+
     def obstacle(self, precision: str) -> str | None:
         """FP32 only: its CPU provider has next to no kernels for other floats."""
         return None if precision == "fp32" else f"its CPU provider computes in FP32, not in {precision.upper()}"
 
-    def compile(self, graph: Path, folder: Path, precision: str) -> str:
+    def compile(self, graph: Path, folder: Path, precision: str, arch: str | None) -> str:
         """Optimise the graph for this CPU and save it."""
         import onnxruntime as ort
 

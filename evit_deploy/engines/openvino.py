@@ -17,10 +17,15 @@ class OpenVinoCompiler:
     name = "openvino"
     backend = "openvino"
     extra = "openvino"
+    keeps_plan = False
 
     def version(self) -> str | None:
         """Version of OpenVINO, or None."""
         return imported_version("openvino")
+
+    def archs(self) -> tuple[str, ...]:
+        """None: it builds for the CPU at hand."""
+        return ()
 
     def obstacle(self, precision: str) -> str | None:
         """BF16 needs a CPU with the instructions; FP16 would be emulated."""
@@ -30,7 +35,7 @@ class OpenVinoCompiler:
             return "this CPU has no BF16 instructions (avx512_bf16 or amx_bf16)"
         return None
 
-    def compile(self, graph: Path, folder: Path, precision: str) -> str:
+    def compile(self, graph: Path, folder: Path, precision: str, arch: str | None) -> str:
         """Convert the graph; the precision is a setting at load time, checked there."""
         import openvino as ov
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rewrites of the network that keep its numbers and make its graph simple.
 
-The trace of the model as it stands carries shape arithmetic, padding tricks and slow operators. Each rewrite here is
-exact algebra in FP32, for one fixed image size:
+The trace of the model as it stands carries shape arithmetic, padding tricks and slow operators, and in FP16 it
+overflows and divides zero by zero. Each rewrite here is exact algebra in FP32, for one fixed image size, and keeps every
+value of the graph within FP16's range (docs/numerics.md derives the bounds):
 
 * BatchNorm is folded into the convolution in front of it (in FP64, then rounded once).
-* The attention works on static shapes, and its normaliser is a sum of its own instead of a row of ones padded to V.
+* The attention is a convex combination of convex combinations, on static shapes (`StaticAttention`).
+* GELU and LayerNorm are written so that nothing in them grows (`BoundedGelu`, `ScaleFreeLayerNorm`).
 * Bicubic upsampling by a whole factor f is a 5×5 convolution with f² outputs, one per sub-pixel position, and a
   DepthToSpace. ``Resize(mode="cubic")`` gives the same numbers, but ONNX Runtime computes it one pixel at a time:
   19 classes to 512×1024 take 876 ms there and 24 ms as a convolution (docs/performance.md).
@@ -14,14 +16,26 @@ exact algebra in FP32, for one fixed image size:
 from __future__ import annotations
 
 import copy
+import math
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from evit_deploy.models.attention import EPSILON, MultiScaleLinearAttention
+from evit_deploy.models.attention import MultiScaleLinearAttention
 from evit_deploy.models.blocks import ConvLayer, Upsample
+
+ATTENTION_BOUND = 1000.0
+"""Largest |q|, |k| and |v| for which no value of the attention leaves FP16's range."""
+
+LIFT = 64.0
+"""Power of two that moves small values up: LIFT · ATTENTION_BOUND, rounding included, stays below 65,504."""
+
+SMALLEST_NORMAL = 2.0**-14
+"""The smallest FP16 number of full precision."""
 
 
 def deployable(model: nn.Module) -> nn.Module:
@@ -35,6 +49,10 @@ def deployable(model: nn.Module) -> nn.Module:
                 setattr(module, name, StaticAttention(child))
             elif isinstance(child, Upsample):
                 setattr(module, name, PhaseUpsample(child.factor))
+            elif isinstance(child, nn.GELU):
+                setattr(module, name, BoundedGelu())
+            elif isinstance(child, nn.LayerNorm):
+                setattr(module, name, ScaleFreeLayerNorm(child))
     return model
 
 
@@ -60,7 +78,19 @@ def fold_input_scale(model: nn.Module, scale: Tensor) -> None:
 
 
 class StaticAttention(nn.Module):
-    """`MultiScaleLinearAttention` with every shape but the batch fixed when traced."""
+    """`MultiScaleLinearAttention` with every shape but the batch fixed when traced, and safe in FP16.
+
+    With q and k rectified, the reference divides Σ_j (q_i·k_j) v_j by Σ_j (q_i·k_j). Both sums run over all tokens and
+    overflow in FP16; the quotient cannot, because it is an average of the v_j. Here only averages are ever formed::
+
+        K_cj = k_cj / Σ_j k_cj            each channel of k: weights over the tokens, of sum 1
+        A_c  = Σ_j K_cj v_j               so A_c is an average of the values
+        W_ic = q_ic s_c / Σ_c q_ic s_c    with s_c = Σ_j k_cj: each token's weights over the channels, of sum 1
+        o_i  = Σ_c W_ic A_c               an average of averages
+
+    Powers of two that cancel keep K, A and W away from the lower end of FP16 too. Where a sum is zero, so is what is
+    divided by it, and 1 takes its place: no epsilon. Safe for |q|, |k|, |v| ≤ `ATTENTION_BOUND` (docs/numerics.md).
+    """
 
     def __init__(self, attention: MultiScaleLinearAttention) -> None:
         super().__init__()
@@ -70,16 +100,88 @@ class StaticAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to [B, C, H, W]."""
         height, width = int(x.shape[2]), int(x.shape[3])
+        tokens, dim = height * width, self.head_dim
+        scale = TokenScale.of(tokens)
         fine = self.qkv(x)
         scales = torch.cat([fine, self.aggreg[0](fine)], dim=1)
-        heads = int(scales.shape[1]) // (3 * self.head_dim)
-        scales = scales.reshape(-1, heads, 3 * self.head_dim, height * width)
-        q, k, v = scales.chunk(3, dim=2)  # each [B, heads, d, N]
-        q, k = q.relu(), k.relu()
-        kv = v @ k.transpose(-1, -2)  # [B, heads, d, d]
-        total = k.sum(dim=-1, keepdim=True).transpose(-1, -2)  # [B, heads, 1, d]
-        out = (kv @ q) / (total @ q + EPSILON)
-        return self.proj(out.reshape(-1, heads * self.head_dim, height, width))  # type: ignore[no-any-return]
+        heads = int(scales.shape[1]) // (3 * dim)
+        q, k, v = scales.reshape(-1, heads, 3 * dim, tokens).chunk(3, dim=2)  # each [B, heads, d, N]
+        k = k.relu() * LIFT
+        mean = k.mean(dim=3, keepdim=True)  # [B, heads, d, 1]
+        divisor = nonzero(mean if scale.filled == 1 else mean * scale.filled)
+        weights = (k if scale.shift == 1 else k * scale.shift) / divisor * scale.weight  # Σ over tokens: LIFT
+        values = (v @ weights.transpose(2, 3)) / LIFT  # [B, heads, d, d]
+        share = mean / nonzero(mean.amax(dim=2, keepdim=True)) * (LIFT / dim)
+        mixed = q.relu() * share
+        mixed = mixed / nonzero(mixed.sum(dim=2, keepdim=True))  # Σ over channels: 1
+        out = (values @ mixed).reshape(-1, heads * dim, height, width)
+        conv = self.proj.conv
+        return F.conv2d(out, conv.weight * scale.correction, conv.bias)
+
+
+@dataclass(frozen=True)
+class TokenScale:
+    """Constants of the attention that depend on the number of tokens N only; all exact in FP16.
+
+    Attributes:
+        weight: LIFT divided by the power of two P next above N, and by `shift`.
+        filled: N / P, rounded to FP16: dividing by mean · filled instead of the mean makes `weight` a power of two.
+        shift: Power of two that keeps k / (mean · filled) ≤ P within 2^15.
+        correction: What the rounding of `filled` left, 1 unless N has an odd factor above 2048; for the projection.
+    """
+
+    weight: float
+    filled: float
+    shift: float
+    correction: float
+
+    @classmethod
+    def of(cls, tokens: int) -> TokenScale:
+        """The constants for N tokens."""
+        power = 2.0 ** math.ceil(math.log2(tokens))
+        shift = min(1.0, 2.0**15 / power)
+        filled = float(np.float16(tokens / power))
+        return cls(LIFT / power / shift, filled, shift, filled * power / tokens)
+
+
+def nonzero(x: Tensor) -> Tensor:
+    """x where it is positive, else 1: a divisor for what is zero wherever x is."""
+    return torch.where(x > 0, x, torch.ones(()))  # not ones_like: that traces to shape arithmetic
+
+
+class BoundedGelu(nn.Module):
+    """GELU in its tanh form as x · sigmoid(2z), z a polynomial of x clipped to ±10.
+
+    ½ (1 + tanh z) = sigmoid(2z), which keeps its relative precision for negative z where 1 + tanh z cancels. Beyond ±10
+    the sigmoid is 0 or 1 to the last bit of FP32, and without the clip x³ leaves FP16 from |x| = 40.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map any shape to the same shape."""
+        bounded = x.clamp(-10.0, 10.0)
+        slope = 2 * math.sqrt(2 / math.pi)
+        return x * torch.sigmoid(bounded * (bounded * bounded * (0.044715 * slope) + slope))
+
+
+class ScaleFreeLayerNorm(nn.Module):
+    """LayerNorm over the last dimension, divided by its largest deviation before it is squared.
+
+    (x - μ) / σ does not change when x is scaled, so the squares are taken of values within ±1: their mean lies between
+    1/n and 1 for every input, where squaring x itself leaves FP16 beyond |x| = 255. Safe for |x| ≤ 32,000.
+    """
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.root = norm.weight, norm.bias, math.sqrt(norm.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., n] to [..., n]."""
+        centred = x - x.mean(dim=-1, keepdim=True)
+        largest = nonzero(centred.abs().amax(dim=-1, keepdim=True))
+        unit = centred / largest
+        root = self.root / largest.clamp(min=SMALLEST_NORMAL)  # √ε in the same unit
+        deviation = ((unit * unit).mean(dim=-1, keepdim=True) + root * root).sqrt()
+        return unit / deviation * self.weight + self.bias
 
 
 class PhaseUpsample(nn.Module):

@@ -2,6 +2,7 @@
 """Artifacts that explain themselves: the manifest, its schema, and folders written whole or not at all."""
 
 from evit_deploy.manifest.model import (
+    ITSELF,
     SCHEMA_VERSION,
     Agreement,
     Budget,
@@ -26,6 +27,7 @@ from evit_deploy.manifest.store import (
 )
 
 __all__ = [
+    "ITSELF",
     "SCHEMA_VERSION",
     "Agreement",
     "Budget",

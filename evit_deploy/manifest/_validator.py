@@ -278,6 +278,11 @@ def validate(data, custom_formats={}, name_prefix=None):
                     data__agreement__against = data__agreement["against"]
                     if not isinstance(data__agreement__against, (str)):
                         raise SchemaError("" + (name_prefix or "data") + ".agreement.against must be string")
+                if "method" in data__agreement_keys:
+                    data__agreement_keys.remove("method")
+                    data__agreement__method = data__agreement["method"]
+                    if not isinstance(data__agreement__method, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".agreement.method must be string")
                 if "passed" in data__agreement_keys:
                     data__agreement_keys.remove("passed")
                     data__agreement__passed = data__agreement["passed"]
@@ -443,6 +448,22 @@ def validate(data, custom_formats={}, name_prefix=None):
                                 data__engine__machine_value = data__engine__machine.get(data__engine__machine_key)
                                 if not isinstance(data__engine__machine_value, (str)):
                                     raise SchemaError("" + (name_prefix or "data") + ".engine.machine.{data__engine__machine_key}".format(**locals()) + " must be string")
+                if "attention" in data__engine_keys:
+                    data__engine_keys.remove("attention")
+                    data__engine__attention = data__engine["attention"]
+                    if not isinstance(data__engine__attention, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.attention must be string")
+                if "notes" in data__engine_keys:
+                    data__engine_keys.remove("notes")
+                    data__engine__notes = data__engine["notes"]
+                    if not isinstance(data__engine__notes, (list, tuple)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.notes must be array")
+                    data__engine__notes_is_list = isinstance(data__engine__notes, (list, tuple))
+                    if data__engine__notes_is_list:
+                        data__engine__notes_len = len(data__engine__notes)
+                        for data__engine__notes_x, data__engine__notes_item in enumerate(data__engine__notes):
+                            if not isinstance(data__engine__notes_item, (str)):
+                                raise SchemaError("" + (name_prefix or "data") + ".engine.notes[{data__engine__notes_x}]".format(**locals()) + " must be string")
                 if data__engine_keys:
                     raise SchemaError("" + (name_prefix or "data") + ".engine must not contain "+str(data__engine_keys)+" properties")
         if "warnings" in data_keys:

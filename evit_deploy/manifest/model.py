@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 1
+ITSELF = "the artifact itself"
+"""`Agreement.method` of an artifact that ran; others were emulated."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,21 @@ class FrameAgreement:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The comparison that travels with an artifact."""
+    """The comparison that travels with an artifact.
+
+    Attributes:
+        against: What was compared with.
+        passed: Whether every frame is within the budget.
+        budget: What still passes.
+        frames: One comparison per frame.
+        method: How the outputs came about: the artifact itself ran, or was emulated where it cannot run.
+    """
 
     against: str
     passed: bool
     budget: Budget
     frames: tuple[FrameAgreement, ...]
+    method: str = ITSELF
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,9 @@ class EngineInfo:
         compiler_version: Its exact version.
         backend: Runtime backend that loads it.
         entry: File the backend loads.
-        machine: Machine it was compiled on.
+        machine: Machine it was compiled on; "arch" is the GPU architecture it was compiled for, where it was chosen.
+        attention: Arrangement of the attention in the graph.
+        notes: Decisions of the lowering, in words.
     """
 
     target: str
@@ -159,6 +172,8 @@ class EngineInfo:
     backend: str
     entry: str
     machine: dict[str, str]
+    attention: str = "portable"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,36 +4,50 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import evit_deploy
 from evit_deploy.agreement import BUDGETS, broken_limits, judge, worst
 from evit_deploy.errors import MissingExtraError
-from evit_deploy.manifest import Agreement, Budget, FrameAgreement, Manifest, read_artifact
+from evit_deploy.manifest import ITSELF, Agreement, Budget, FrameAgreement, Manifest, read_artifact
 from evit_deploy.profiles.files import plain, write_json
+from evit_deploy.profiles.layers import layer_part
 from evit_deploy.progress import Progress, silent
-from evit_deploy.runtime.engine import Engine, open_engine
+from evit_deploy.runtime.engine import open_engine
 from evit_deploy.runtime.verify import Infer, Reference, verify
+from evit_deploy.targets import find_target
 from evit_deploy.targets.machine import describe
+
+if TYPE_CHECKING:
+    from evit_deploy.precision.locate import LayerError
 
 AGREEMENT = "agreement.json"
 
 
 def verify_engine(
-    folder: Path, profiles: Path, images: Path | None = None, progress: Progress = silent
+    folder: Path,
+    profiles: Path,
+    images: Path | None = None,
+    progress: Progress = silent,
+    layers: Sequence[LayerError] | None = None,
 ) -> tuple[Manifest, Agreement, Path]:
     """Open an engine as a robot would, run it, and compare it with PyTorch.
+
+    A GPU's engine does not run here: its typed graph is emulated faithfully instead, and the record says so.
 
     Without `images` PyTorch's answers come from the reference in the engine, and PyTorch is not needed. With them it
     computes its answers now, one image at a time, from the very weights the engine was made from.
 
     Args:
-        folder: Folder of a compiled engine.
+        folder: Folder of an engine.
         profiles: Folder of all profiles; ``<engine's name>/agreement.json`` is written there, whatever the outcome.
         images: Folder of images of any size, or None for the reference.
         progress: Told about every step.
+        layers: What `engine_layers` found, to be written with the comparison.
 
     Returns:
         The engine's manifest, the comparison (passed or not: a disagreement is not an error here), and the file.
@@ -45,14 +59,14 @@ def verify_engine(
     """
     with progress("load the engine"):
         manifest = read_artifact(folder)
-        engine = open_engine(folder, manifest)
-    with engine:
+    with _opened(folder, manifest, progress) as (infer, method):
         if images is None:
-            agreement = compare_reference(engine.infer, manifest, Reference.load(folder), progress)
+            agreement = compare_reference(infer, manifest, Reference.load(folder), progress)
         else:
-            agreement = _compare_images(engine, images, progress)
+            agreement = _compare_images(infer, manifest, images, progress)
+    agreement = replace(agreement, method=method)
     path = profiles / folder.resolve().name / AGREEMENT
-    write_json(path, _record(folder, manifest, agreement, images))
+    write_json(path, {**_record(folder, manifest, agreement, images), **layer_part(layers)})
     return manifest, agreement, path
 
 
@@ -77,7 +91,22 @@ def _budget(manifest: Manifest) -> Budget:
     return BUDGETS[manifest.engine.precision]
 
 
-def _compare_images(engine: Engine, images: Path, progress: Progress) -> Agreement:
+@contextmanager
+def _opened(folder: Path, manifest: Manifest, progress: Progress) -> Iterator[tuple[Infer, str]]:
+    """What runs an engine's graph here, and how, in words."""
+    engine = manifest.engine
+    if engine is not None and find_target(engine.target).attention is not None:
+        from evit_deploy.engines.lowering import emulated
+
+        with progress("prepare the emulation"):
+            emulation = emulated(folder, manifest)
+        yield emulation
+        return
+    with open_engine(folder, manifest) as opened:
+        yield opened.infer, ITSELF
+
+
+def _compare_images(infer: Infer, manifest: Manifest, images: Path, progress: Progress) -> Agreement:
     """Compare on the user's images. One at a time: a folder may hold more than the memory does."""
     try:
         import torch
@@ -88,7 +117,7 @@ def _compare_images(engine: Engine, images: Path, progress: Progress) -> Agreeme
     from evit_deploy.data.images import Frame, list_images, read_image
     from evit_deploy.profiles.original import original_model
 
-    manifest, paths = engine.manifest, list_images(images)
+    paths = list_images(images)
     against = f"PyTorch {torch.__version__}, FP32, CPU"
     with progress("PyTorch's weights"):
         model = original_model(manifest)
@@ -97,7 +126,7 @@ def _compare_images(engine: Engine, images: Path, progress: Progress) -> Agreeme
         for path in paths:
             frame = Frame(path.relative_to(images).as_posix(), read_image(path))
             reference = make_reference(model, [frame], manifest.preprocess, manifest.graph.resolution)
-            frames += verify(engine.infer, manifest, reference, _budget(manifest)).frames
+            frames += verify(infer, manifest, reference, _budget(manifest)).frames
             step.advance()
     return judge(against, _budget(manifest), frames)
 

@@ -160,7 +160,7 @@ def open_engine(folder: Path, manifest: Manifest, *, threads: int | None = None)
     if manifest.engine.state != "compiled":
         raise UnavailableError(
             f"the engine {folder} is lowered but not compiled yet",
-            fix=f"on the device: evit-deploy build {manifest.model.name} --target {manifest.engine.target}",
+            fix=f"compile its {manifest.graph.file} with the device's TensorRT: trtexec --onnx=… --stronglyTyped",
         )
     return Engine(folder, manifest, open_backend(folder, manifest, threads or available_cores()))
 

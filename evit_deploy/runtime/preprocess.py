@@ -79,11 +79,11 @@ def graph_input(images: UInt8, graph: GraphInfo, rules: Preprocess) -> npt.NDArr
         rules: The manifest's preprocessing.
 
     Returns:
-        The images themselves for an "image" graph; normalised float32 [N, 3, H, W] for a "tensor" graph.
+        The images themselves for an "image" graph; normalised [N, 3, H, W] of its own float type for a "tensor" graph.
     """
     if graph.input == "image":
         return images
-    return normalise(images, rules)
+    return normalise(images, rules).astype(graph.inputs[0].dtype, copy=False)
 
 
 def normalise(images: UInt8, rules: Preprocess) -> npt.NDArray[np.float32]:

@@ -31,6 +31,8 @@ class TargetSpec:
         compilers: Compilers that serve it, best first; the first one installed is used.
         precisions: Precisions it can be built in.
         note: What else to know.
+        attention: Arrangement of the attention that its compiler likes best; None where graphs run as exported.
+        opset: Largest ONNX opset that a TensorRT for it reads, or None.
     """
 
     name: str
@@ -42,25 +44,40 @@ class TargetSpec:
     compilers: tuple[str, ...]
     precisions: tuple[str, ...]
     note: str = ""
+    attention: str | None = None
+    opset: int | None = None
 
 
-_GPU_NOTE = "no compiler for it in this version"
+_TYPED = ("fp32", "fp16")
+_DEVICE = "lowered and verified here, compiled on the device"
+
+
+def _gpu(name: str, title: str, capability: str, sms: int, memory: int, bandwidth: float, note: str = "") -> TargetSpec:
+    """A machine whose TensorRT compiles on the machine itself.
+
+    The attention's arrangement was chosen on TensorRT-RTX's plans for SM80 (docs/attention.md); the opset is that of
+    TensorRT 10.3 (JetPack 6.1 to 6.2), the oldest with strong typing that these machines run.
+    """
+    words = f"{note}; {_DEVICE}" if note else _DEVICE
+    return TargetSpec(name, title, capability, sms, memory, bandwidth, (), _TYPED, words, "conv", 20)
+
 
 TARGETS = {
     spec.name: spec
     for spec in (
         TargetSpec("cpu", "This machine's CPU", None, None, None, None, ("openvino", "onnxruntime"), ("fp32", "bf16")),
-        TargetSpec("orin", "Jetson AGX Orin", "8.7", 16, 64, 204.8, (), (), _GPU_NOTE),
-        TargetSpec("orin-nx", "Jetson Orin NX", "8.7", 8, 16, 102.4, (), (), _GPU_NOTE),
+        _gpu("orin", "Jetson AGX Orin", "8.7", 16, 64, 204.8),
+        _gpu("orin-nx", "Jetson Orin NX", "8.7", 8, 16, 102.4),
+        _gpu("orin-nano", "Jetson Orin Nano", "8.7", 8, 8, 102.0, "bandwidth in Super mode"),
+        _gpu("thor", "Jetson AGX Thor", "11.0", 20, 128, 273.0),
+        _gpu("a100", "NVIDIA A100", "8.0", 108, 80, 2039.0, "SXM, 80 GB"),
+        _gpu("h100", "NVIDIA H100", "9.0", 132, 80, 3350.0, "SXM, unverified figures"),
         TargetSpec(
-            "orin-nano", "Jetson Orin Nano", "8.7", 8, 8, 102.0, (), (), f"bandwidth in Super mode; {_GPU_NOTE}"
+            "rtx", "NVIDIA RTX (Turing to Blackwell)", None, None, None, None, ("tensorrt_rtx",), _TYPED,
+            "compiled ahead of time for --arch, without a GPU; no engine has run on one yet", "conv", 20,
         ),
-        TargetSpec("thor", "Jetson AGX Thor", "11.0", 20, 128, 273.0, (), (), _GPU_NOTE),
-        TargetSpec("a100", "NVIDIA A100", "8.0", 108, 80, 2039.0, (), (), f"SXM, 80 GB; {_GPU_NOTE}"),
-        TargetSpec("h100", "NVIDIA H100", "9.0", 132, 80, 3350.0, (), (), f"SXM, unverified figures; {_GPU_NOTE}"),
-        TargetSpec("rtx", "NVIDIA RTX (Turing to Blackwell)", None, None, None, None, (), (), _GPU_NOTE),
     )
-}
+}  # fmt: skip
 
 
 def find_target(name: str) -> TargetSpec:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
@@ -38,6 +39,25 @@ def memory_gb() -> float | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def gpu_compute_capability() -> str | None:
+    """CUDA compute capability of the first NVIDIA GPU, such as "8.6"; None where there is no GPU or no driver.
+
+    Asks the driver itself (cuDeviceGetAttribute of the CUDA Driver API), so that nothing needs to be installed.
+    """
+    attributes = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        if driver.cuInit(0):
+            return None
+        values = [ctypes.c_int() for _ in attributes]
+        for value, attribute in zip(values, attributes, strict=True):
+            if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0):
+                return None
+    except (OSError, AttributeError):
+        return None
+    return ".".join(str(value.value) for value in values)
 
 
 def describe() -> dict[str, str]:

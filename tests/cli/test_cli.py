@@ -29,10 +29,14 @@ from evit_deploy.models import MODELS
 from evit_deploy.runtime.verify import Reference
 from evit_deploy.targets import TARGETS
 from tests.cli.conftest import Program
+from tests.conftest import require
 from tests.manifest.sample import entries, snapshot
 
-COMMANDS = ("models", "targets", "doctor", "export", "build", "verify", "profile", "run")
-HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "cv2", "PIL", "huggingface_hub", "rich.progress", "matplotlib"}
+COMMANDS = ("models", "targets", "doctor", "export", "build", "verify", "profile", "inspect", "run")
+HEAVY = {
+    "torch", "onnx", "onnxruntime", "openvino", "tensorrt_rtx", "cv2", "PIL", "huggingface_hub", "rich.progress",
+    "matplotlib",
+}  # fmt: skip
 SMALL_EXPORT = ("export", "b0-seg", "--weights", "random", "--resolution", "64x128")
 RANDOM = "warning: The weights are random"
 
@@ -91,7 +95,10 @@ def test_every_command_explains_itself(command: str, evit: Program) -> None:
     assert ("--json" in answer.out) == (command != "run")
 
 
-@pytest.mark.parametrize("option", ["--fp32", "--bf16", "--fp16", "--int8", "--target", "--workspace", "--compiler"])
+@pytest.mark.parametrize(
+    "option",
+    ["--fp32", "--bf16", "--fp16", "--int8", "--target", "--workspace", "--compiler", "--arch", "--attention"],
+)
 def test_build_has_the_options_of_the_surface(option: str, evit: Program) -> None:
     assert option in evit("build", "--help").out
 
@@ -173,7 +180,8 @@ def test_a_model_may_be_called_as_the_reference_calls_it(evit: Program, workspac
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["export", "b9-seg"], 2), (["build", "--target", "orin", "b0-seg"], 3)]
+    ("arguments", "code"),
+    [(["export", "b9-seg"], 2), (["build", "--bf16", "--compiler", "onnxruntime", "b0-seg"], 3)],
 )
 def test_debug_adds_the_traceback_and_keeps_the_exit_code(arguments: list[str], code: int, evit: Program) -> None:
     plain, debug = evit(*arguments), evit("--debug", *arguments)
@@ -351,6 +359,16 @@ def test_build_takes_a_folder_outside_the_workspace(evit: Program, workspace: Pa
     answer = evit("build", workspace / "export" / "b0-seg", "--workspace", "other")
     assert answer.code == 0
     assert entries(workspace / "other" / "engines") == ["b0-seg.cpu.fp32"]
+
+
+def test_build_takes_an_architecture(evit: Program, workspace: Path) -> None:
+    require("tensorrt_rtx")
+    assert "engines/b0-seg.rtx-sm80.fp32\n" in evit("build", "b0-seg", "--target", "rtx", "--arch", "8.0").err
+    refused = evit("build", "b0-seg", "--target", "rtx", "--arch", "sm87")
+    assert refused.code == 2
+    assert "one of sm75, sm80" in refused.message
+    assert evit("build", "b0-seg", "--target", "cpu", "--arch", "sm80").code == 2
+    assert not list((workspace / "engines").glob("*cpu*"))
 
 
 # Run

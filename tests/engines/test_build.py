@@ -25,7 +25,6 @@ from evit_deploy.targets import TARGETS
 from tests.conftest import SMALL
 from tests.manifest.sample import entries, snapshot
 
-GPUS = [name for name, spec in TARGETS.items() if not spec.compilers]
 LENIENT = Budget(relative_l2=0.5, class_agreement=0.5, conceded_margin=5.0, confidence_error=1.0)
 """Random weights decide by a hair's breadth, so BF16 flips more pixels than with trained ones."""
 HAS_BF16 = ov_compiler.COMPILER.version() is not None and ov_compiler.COMPILER.obstacle("bf16") is None
@@ -56,14 +55,14 @@ def perturb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[np.ndarray],
         def version(self) -> str:
             return "perturbing"
 
-        def compile(self, graph: Path, folder: Path, precision: str) -> str:
+        def compile(self, graph: Path, folder: Path, precision: str, arch: str | None) -> str:
             model = onnx.load(graph)
             for tensor in model.graph.initializer:
                 if len(tensor.dims) == 4:
                     changed = self.change(numpy_helper.to_array(tensor)).astype(np.float32)
                     tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
             onnx.save(model, folder / "perturbed.onnx")
-            return super().compile(folder / "perturbed.onnx", folder, precision)
+            return super().compile(folder / "perturbed.onnx", folder, precision, arch)
 
     return lambda change: monkeypatch.setattr(ort_compiler, "COMPILER", Perturbing(change))
 
@@ -99,13 +98,34 @@ def test_a_precision_that_cpus_do_not_have(precision: str, reason: str, export: 
     assert entries(tmp_path) == []
 
 
-@pytest.mark.parametrize("target", GPUS)
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_target_that_this_version_cannot_build_for(target: str, precision: str, export: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match="cannot build for") as caught:
+@pytest.mark.parametrize("target", [name for name, spec in TARGETS.items() if spec.attention])
+@pytest.mark.parametrize(("precision", "reason"), [("bf16", "not offered on GPUs"), ("int8", "")])
+def test_a_precision_that_gpus_do_not_have(
+    target: str, precision: str, reason: str, export: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=f"{precision} is not built for {target}") as caught:
         build_engine(export, tmp_path / "e", target=target, precision=precision)
-    assert "no compiler for it in this version" in str(caught.value.found)
-    assert caught.value.exit_code == 3
+    assert reason in str(caught.value.found)
+    assert caught.value.expected == "--fp32 or --fp16"
+    assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"compiler": "openvino"}, "openvino does not build for orin"), ({"arch": "sm87"}, "no architecture to choose")],
+    ids=["compiler", "arch"],
+)
+def test_a_device_that_compiles_for_itself_leaves_no_choice(
+    options: dict[str, str], words: str, export: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        build_engine(export, tmp_path / "e", target="orin", precision="fp16", **options)
+    assert entries(tmp_path) == []
+
+
+def test_an_architecture_means_nothing_to_a_cpu(export: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no architecture to choose for cpu"):
+        build_engine(export, tmp_path / "e", target="cpu", arch="sm86")
     assert entries(tmp_path) == []
 
 
@@ -183,6 +203,10 @@ def test_an_engine_explains_itself(engine_folder: Path, export: Path) -> None:
 )
 def test_the_name_of_an_engine(path: str, compiler: str | None, name: str) -> None:
     assert build.engine_name(Path(path), "cpu", "fp32", compiler) == name
+
+
+def test_an_architecture_is_part_of_the_name_of_an_engine() -> None:
+    assert build.engine_name(Path("export/b1-seg"), "rtx", "fp16", arch="sm80") == "b1-seg.rtx-sm80.fp16"
 
 
 def test_the_name_of_an_engine_from_inside_its_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

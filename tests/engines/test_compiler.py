@@ -3,21 +3,24 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from importlib import metadata
 
 import pytest
 
-from evit_deploy.engines import COMPILERS, choose_compiler, get_compiler
+from evit_deploy.engines import COMPILERS, choose_arch, choose_compiler, get_compiler
 from evit_deploy.engines import compiler as compiler_module
 from evit_deploy.engines import onnxruntime as ort_compiler
 from evit_deploy.engines import openvino as ov_compiler
 from evit_deploy.errors import UnavailableError, UsageError
-from evit_deploy.runtime.backends import BACKENDS
+from evit_deploy.runtime.backends import BACKENDS, COMPILE_ONLY
 from evit_deploy.targets import TARGETS
+from tests.conftest import require
 
 CPU = TARGETS["cpu"]
-GPUS = [name for name, spec in TARGETS.items() if not spec.compilers]
+ON_DEVICE = [name for name, spec in TARGETS.items() if not spec.compilers]
 
 
 @pytest.fixture
@@ -28,9 +31,12 @@ def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", COMPILERS)
 def test_every_compiler_fits_the_seam(name: str) -> None:
+    require(name)
     compiler = get_compiler(name)
     assert compiler.name == name
-    assert compiler.backend in BACKENDS
+    assert compiler.backend in (*BACKENDS, *COMPILE_ONLY)
+    assert isinstance(compiler.keeps_plan, bool)
+    assert all(re.fullmatch(r"sm[0-9]+", arch) for arch in compiler.archs())
     assert compiler.extra in metadata.metadata("evit-deploy").get_all("Provides-Extra")
     assert compiler.version() == metadata.version(name)
 
@@ -44,7 +50,7 @@ def test_an_unknown_compiler_names_the_known_ones(name: str) -> None:
     for ask in (get_compiler, lambda name: choose_compiler(CPU, "fp32", name)):
         with pytest.raises(UsageError, match=f"no compiler '{name}'") as caught:
             ask(name)
-        assert caught.value.expected == "one of openvino, onnxruntime"
+        assert caught.value.expected == f"one of {', '.join(COMPILERS)}"
         assert caught.value.exit_code == 2
 
 
@@ -72,22 +78,47 @@ def test_a_named_compiler_that_is_not_installed_names_its_extra(name: str, monke
 
 
 def test_without_any_compiler_every_one_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in COMPILERS:
+    for name in CPU.compilers:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UnavailableError) as caught:
         choose_compiler(CPU, "fp32")
-    for name in COMPILERS:
+    for name in CPU.compilers:
         assert f"evit-deploy[{name}]" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", GPUS)
-@pytest.mark.parametrize("compiler", [None, "onnxruntime"])
-def test_no_compiler_serves_a_gpu(name: str, compiler: str | None) -> None:
-    with pytest.raises(UnavailableError, match="cannot build for") as caught:
+@pytest.mark.parametrize("name", ON_DEVICE)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_device_that_compiles_for_itself_needs_no_compiler_here(name: str, precision: str) -> None:
+    assert choose_compiler(TARGETS[name], precision) is None
+    assert choose_arch(None, TARGETS[name], None) is None
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_no_compiler_here_builds_for_it(name: str, compiler: str) -> None:
+    with pytest.raises(UsageError, match=f"{compiler} does not build for {name}") as caught:
         choose_compiler(TARGETS[name], "fp32", compiler)
-    assert TARGETS[name].title in caught.value.what
-    assert caught.value.fix == "--target cpu"
-    assert caught.value.exit_code == 3
+    assert "compiled on the device" in str(caught.value.found)
+    assert caught.value.fix == "leave --compiler out"
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_a_device_that_compiles_for_itself_has_no_architecture_to_choose(name: str) -> None:
+    with pytest.raises(UsageError, match=f"no architecture to choose for {name}") as caught:
+        choose_arch(None, TARGETS[name], "sm87")
+    assert caught.value.found == "--arch sm87"
+    assert caught.value.fix == "leave --arch out"
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+@pytest.mark.parametrize(("precision", "reason"), [("bf16", "not offered on GPUs"), ("int8", "not part of this")])
+def test_bf16_and_int8_are_refused_for_gpus(name: str, precision: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=f"{precision} is not built for {name}") as caught:
+        choose_compiler(TARGETS[name], precision)
+    assert reason in str(caught.value.found)
+    assert caught.value.expected == "--fp32 or --fp16"
+    assert caught.value.fix == "--fp16 is the fast choice"
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.usefixtures("bf16")
@@ -107,6 +138,35 @@ def test_fp16_and_int8_are_refused_for_the_cpu(precision: str, reason: str, name
     with pytest.raises(UsageError, match=reason) as caught:
         choose_compiler(CPU, precision, name)
     assert "--fp32 or --bf16" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CPU.compilers)
+def test_a_cpu_has_no_architecture_to_choose(name: str) -> None:
+    compiler = get_compiler(name)
+    assert compiler.archs() == ()
+    assert choose_arch(compiler, CPU, None) is None
+    with pytest.raises(UsageError, match="no architecture to choose for cpu") as caught:
+        choose_arch(compiler, CPU, "sm86")
+    assert caught.value.found == "--arch sm86"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_missing_tensorrt_names_its_extra(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(UnavailableError, match=re.escape("pip install 'evit-deploy[rtx]'")):
+        choose_compiler(TARGETS["rtx"], precision)
+
+
+def test_choosing_and_building_for_a_cpu_need_no_onnx() -> None:
+    code = (
+        "import sys; sys.modules['onnx'] = sys.modules['torch'] = None\n"
+        "from evit_deploy.engines import build_engine, choose_compiler\n"
+        "from evit_deploy.engines import doctor, plan\n"
+        "from evit_deploy.targets import TARGETS\n"
+        "print(choose_compiler(TARGETS['cpu'], 'fp32').name, choose_compiler(TARGETS['orin'], 'fp16'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["openvino", "None"], done.stderr
 
 
 @pytest.mark.parametrize("error", [ImportError("libfoo.so"), OSError("bad ELF"), RuntimeError("half installed")])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import evit_deploy
 from evit_deploy.engines import COMPILERS, doctor
 from evit_deploy.engines import openvino as ov_compiler
 from evit_deploy.engines.doctor import Check, examine
+from evit_deploy.targets import TARGETS
+from tests.conftest import require
 
 
 def _checks(workspace: Path) -> dict[str, Check]:
@@ -29,10 +32,21 @@ def test_the_machine_is_described(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_every_compiler_and_precision_is_looked_at(compiler: str, tmp_path: Path) -> None:
+    require(compiler)
     checks = _checks(tmp_path)
     assert checks[f"{compiler} fp32"].ok
     assert metadata.version(compiler) in checks[f"{compiler} fp32"].found
-    assert f"{compiler} bf16" in checks
+    for spec in TARGETS.values():
+        for precision in spec.precisions if compiler in spec.compilers else ():
+            check = checks[f"{compiler} {precision}"]
+            assert f"--target {spec.name} --{precision}" in check.found or not check.ok
+
+
+def test_the_architectures_are_told(tmp_path: Path) -> None:
+    require("tensorrt_rtx")
+    checks = _checks(tmp_path)
+    assert checks["tensorrt_rtx fp16"].found.endswith("--target rtx --fp16 --arch sm75|sm80|sm86|sm89|sm120|sm121")
+    assert "--arch" not in checks["openvino fp32"].found
 
 
 def test_a_cpu_without_bf16_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,11 +56,14 @@ def test_a_cpu_without_bf16_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
     assert "no BF16 instructions" in check.found
 
 
-def test_a_missing_compiler_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ov_compiler.OpenVinoCompiler, "version", lambda self: None)
-    check = _checks(tmp_path)["openvino fp32"]
+@pytest.mark.parametrize(("name", "extra"), [("openvino", "openvino"), ("tensorrt_rtx", "rtx")])
+def test_a_missing_compiler_names_the_extra(
+    name: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    check = _checks(tmp_path)[f"{name} fp32"]
     assert (check.ok, check.found) == (False, "not installed")
-    assert check.fix == "pip install 'evit-deploy[openvino]'"
+    assert check.fix == f"pip install 'evit-deploy[{extra}]'"
 
 
 def test_a_missing_package_names_the_extra() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import evit_deploy.manifest
 from evit_deploy.manifest import FileInfo
 from evit_deploy.manifest._validator import SchemaError, validate
-from evit_deploy.manifest.model import to_json
+from evit_deploy.manifest.model import from_json, to_json
 from tests.manifest.sample import SHA, sample_manifest
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -102,8 +102,16 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 OPEN = {"machine", "environment", "files"}
+DEFAULTS = {
+    ("agreement", "method"): "the artifact itself",
+    ("engine", "attention"): "portable",
+    ("engine", "notes"): (),
+}
+"""Keys that came later, and what their absence means."""
 REQUIRED = [
-    path for path in _paths(_valid("engine")) if isinstance(path[-1], str) and not (len(path) > 1 and path[-2] in OPEN)
+    path
+    for path in _paths(_valid("engine"))
+    if isinstance(path[-1], str) and not (len(path) > 1 and path[-2] in OPEN) and path not in DEFAULTS
 ]
 
 
@@ -122,9 +130,22 @@ def test_every_key_is_required_and_none_may_be_added(path: tuple[Any, ...]) -> N
         validate(data)
 
 
+@pytest.mark.parametrize("path", DEFAULTS, ids=".".join)
+def test_a_manifest_without_a_later_key_is_read(path: tuple[str, str]) -> None:
+    data = _valid("engine")
+    del data[path[0]][path[1]]
+    validate(data)
+    jsonschema.Draft7Validator(SCHEMA).validate(data)
+    assert getattr(getattr(from_json(data), path[0]), path[1]) == DEFAULTS[path]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
+        (("agreement", "method"), None, "string"),
+        (("engine", "attention"), 1, "string"),
+        (("engine", "notes"), "one text", "array"),
+        (("engine", "notes"), [1], "string"),
         (("key",), SHA.upper(), "pattern"),
         (("key",), SHA[1:], "pattern"),
         (("key",), SHA + "\n", "pattern"),

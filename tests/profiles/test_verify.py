@@ -14,7 +14,7 @@ import pytest
 from evit_deploy.agreement import BUDGETS
 from evit_deploy.cli.main import main
 from evit_deploy.errors import ArtifactError, MissingExtraError, UsageError
-from evit_deploy.manifest import Manifest, read_manifest
+from evit_deploy.manifest import ITSELF, Manifest, read_manifest
 from evit_deploy.manifest.model import to_json
 from evit_deploy.profiles import verify_engine
 from evit_deploy.profiles.original import original_model, weights_seed
@@ -43,6 +43,53 @@ def test_verify_on_the_reference_needs_no_torch(engine_folder: Path, tmp_path: P
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "True", result.stderr
+
+
+def test_an_engine_for_a_gpu_is_emulated(gpu_engine: Path, tmp_path: Path) -> None:
+    manifest, agreement, path = verify_engine(gpu_engine, tmp_path)
+    assert agreement.passed
+    assert agreement.budget == BUDGETS["fp16"]
+    assert agreement.method.startswith("faithful emulation of the typed graph, ONNX Runtime ")
+    assert agreement == manifest.agreement  # the same frames, the same emulation, the same machine
+    data = json.loads(path.read_text())
+    assert (data["passed"], data["method"]) == (True, agreement.method)
+    assert all(frame["relative_l2"] > 1e-5 for frame in data["frames"])
+
+
+def test_an_engine_for_a_cpu_runs_itself(engine_folder: Path, tmp_path: Path) -> None:
+    _, agreement, path = verify_engine(engine_folder, tmp_path)
+    assert agreement.method == json.loads(path.read_text())["method"] == ITSELF
+
+
+def test_an_engine_for_a_gpu_on_images(gpu_engine: Path, images: Path, tmp_path: Path) -> None:
+    _, agreement, path = verify_engine(gpu_engine, tmp_path, images)
+    assert agreement.passed
+    assert [frame.frame for frame in agreement.frames] == ["more/tall.png", "wide.png"]
+    assert agreement.against.startswith("PyTorch 2.")
+    assert json.loads(path.read_text())["method"].startswith("faithful emulation")
+
+
+def test_a_disagreement_of_an_engine_for_a_gpu_is_returned(
+    gpu_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUDGETS, "fp16", IMPOSSIBLE)
+    _, agreement, path = verify_engine(gpu_engine, tmp_path)
+    assert not agreement.passed
+    assert json.loads(path.read_text())["worst"]["broken"]
+
+
+def test_emulation_without_onnx_names_the_extra(gpu_engine: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['onnx'] = None\n"
+        "from evit_deploy.cli.main import main\n"
+        f"sys.argv = ['evit-deploy', 'verify', {str(gpu_engine)!r}, '--workspace', {str(tmp_path)!r}]\n"
+        "main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 3, result.stderr
+    assert "pip install 'evit-deploy[export]'" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "profiles").exists()
 
 
 def test_verify_on_images(engine_folder: Path, images: Path, tmp_path: Path) -> None:

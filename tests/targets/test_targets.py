@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evit_deploy.engines import COMPILERS
+from evit_deploy.engines import COMPILERS, lowering
 from evit_deploy.errors import UsageError
+from evit_deploy.export.trace import OPSETS
+from evit_deploy.precision.attention import FORMS
 from evit_deploy.targets import PRECISIONS, TARGETS, TargetSpec, find_target, machine
 
 NAMES = ("cpu", "orin", "orin-nx", "orin-nano", "thor", "a100", "h100", "rtx")
@@ -40,8 +42,19 @@ def test_every_target_is_complete(name: str) -> None:
     assert spec.title
     assert set(spec.compilers) <= set(COMPILERS)
     assert set(spec.precisions) <= set(PRECISIONS)
-    assert bool(spec.compilers) == bool(spec.precisions)
-    assert spec.compilers or "no compiler for it" in spec.note
+    assert spec.precisions[0] == "fp32"
+    assert spec.compilers or "compiled on the device" in spec.note
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gpus_get_typed_graphs_and_cpus_get_them_as_exported(name: str) -> None:
+    spec = find_target(name)
+    if name == "cpu":
+        assert (spec.precisions, spec.attention, spec.opset) == (("fp32", "bf16"), None, None)
+        return
+    assert spec.precisions == ("fp32", "fp16")
+    assert FORMS[spec.attention] is not None
+    assert OPSETS[-1] <= spec.opset == min(lowering.OPSETS.values())
 
 
 @pytest.mark.parametrize("spec", [spec for spec in TARGETS.values() if spec.compute_capability], ids=lambda s: s.name)
@@ -104,6 +117,35 @@ def test_this_machine_is_described() -> None:
     assert description["architecture"] == platform.machine()
     assert description["processor"]
     assert machine.describe() == description
+
+
+class Driver:
+    """As much of NVIDIA's driver as is asked."""
+
+    def __init__(self, init: int, fails: int) -> None:
+        self.init, self.fails = init, fails
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return self.init
+
+    def cuDeviceGetAttribute(self, value, attribute: int, device: int) -> int:  # noqa: N802
+        assert device == 0
+        value._obj.value = {75: 12, 76: 1}[attribute]
+        return self.fails
+
+
+@pytest.mark.parametrize(("init", "fails", "found"), [(0, 0, "12.1"), (100, 0, None), (0, 101, None)])
+def test_the_gpu_is_asked(init: int, fails: int, found: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: Driver(init, fails))
+    assert machine.gpu_compute_capability() == found
+
+
+def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", missing)
+    assert machine.gpu_compute_capability() is None
 
 
 def test_memory_is_in_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:

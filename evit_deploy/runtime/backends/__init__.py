@@ -12,11 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from evit_deploy.errors import ArtifactError
+from evit_deploy.errors import ArtifactError, UnavailableError
 from evit_deploy.manifest import Manifest
 
 BACKENDS = tuple(module.name for module in pkgutil.iter_modules(__path__))
 """Names of all backends. The module of each has its name."""
+
+COMPILE_ONLY = {"tensorrt_rtx": "TensorRT-RTX"}
+"""Engines that a compiler here makes and nothing here runs yet."""
 
 
 class Backend(Protocol):
@@ -39,6 +42,11 @@ def open_backend(folder: Path, manifest: Manifest, threads: int) -> Backend:
     """Load an engine's file with the backend its manifest names."""
     assert manifest.engine is not None
     name = manifest.engine.backend
+    if name in COMPILE_ONLY:
+        raise UnavailableError(
+            f"{folder} cannot run in this version", found=f"{COMPILE_ONLY[name]} engines are built here, not run",
+            fix="evit-deploy verify emulates its graph; evit-deploy inspect shows its kernels",
+        )  # fmt: skip
     if name not in BACKENDS:
         raise ArtifactError(
             f"the engine needs the backend '{name}', which this version does not have",

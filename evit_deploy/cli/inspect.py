@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evit-deploy inspect``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evit_deploy.cli.common import HERE, Json, Workspace, artifact_folder, print_json, print_table
+from evit_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from evit_deploy.engines.plan import Kernel, Plan
+    from evit_deploy.manifest import Manifest
+
+_ROWS = 20
+_NAME, _LAYERS = 27, 51
+
+
+def command(
+    engine: Annotated[str, typer.Argument(help="Folder of an engine, or its name in engines/.")],
+    sort: Annotated[str, typer.Option(help="bytes (activation traffic), flops or order.")] = "bytes",
+    top: Annotated[
+        int | None, typer.Option(min=1, help=f"Number of kernels to show. Default: {_ROWS}, and all with --json.")
+    ] = None,
+    workspace: Workspace = HERE,
+    json: Json = False,
+) -> None:
+    """Show what the compiler made of the graph: every kernel, what it moves and what it computes."""
+    from evit_deploy.engines.plan import ORDERS, ranked, read_plan, to_json
+    from evit_deploy.manifest import read_artifact
+
+    if sort not in ORDERS:
+        raise UsageError(f"kernels cannot be sorted by '{sort}'", expected=f"one of {', '.join(ORDERS)}")
+    folder = artifact_folder(workspace, "engines", engine)
+    _require_plan(folder, read_artifact(folder))
+    plan = read_plan(folder)
+    kernels = ranked(plan, sort)
+    if json:
+        data = to_json(plan)
+        shown = [{"number": number, **data["kernels"][number]} for number, _ in kernels[:top]]
+        return print_json({"engine": str(folder), **data, "kernels": shown})
+    kernels = kernels[: top or _ROWS]
+    headers = ["#", "kernel", "type", "layers", "MB read", "MB written", "GFLOP"]
+    print_table(headers, [_row(number, kernel) for number, kernel in kernels])
+    typer.echo(f"\n{_summary(plan, [kernel for _, kernel in kernels])}")
+
+
+def _require_plan(folder: Path, manifest: Manifest) -> None:
+    from evit_deploy.engines import COMPILERS, get_compiler
+    from evit_deploy.engines.plan import PLAN
+
+    if PLAN in manifest.files:
+        return
+    keepers = [name for name in COMPILERS if get_compiler(name).keeps_plan]
+    raise UsageError(
+        f"{folder} holds no plan of its kernels",
+        found=f"an engine compiled by {manifest.engine.compiler}" if manifest.engine else "an export",
+        expected=f"an engine compiled by {' or '.join(keepers)}",
+        fix="evit-deploy build MODEL --target rtx --arch sm86",
+    )
+
+
+def _row(number: int, kernel: Kernel) -> list[str]:
+    return [
+        str(number),
+        _kernel_name(kernel.name),
+        kernel.type,
+        _layers(kernel.layers),
+        f"{kernel.bytes_read / 1e6:.2f}",
+        f"{kernel.bytes_written / 1e6:.2f}",
+        f"{kernel.flops / 1e9:.3f}" if kernel.flops else "-",
+    ]
+
+
+def _kernel_name(name: str) -> str:
+    """The last part of a kernel's name, without the marks that the compiler puts around it."""
+    bare = re.sub(r"_myl\d+_\d+$", "", name.rpartition("/")[2])
+    return _shortened(bare.removeprefix("__myl_"), _NAME)
+
+
+def _layers(layers: tuple[str, ...]) -> str:
+    """The first ONNX node in full, of the others the last part: they are its neighbours."""
+    if not layers:
+        return "-"
+    others = (layer.rpartition("/")[2] for layer in layers[1:])
+    return _shortened(" +".join([layers[0].strip("/"), *others]), _LAYERS)
+
+
+def _shortened(text: str, width: int) -> str:
+    """Cut out of the middle: the beginning says where in the network, the end says what."""
+    half = (width - 1) // 2
+    return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"
+
+
+def _summary(plan: Plan, shown: list[Kernel]) -> str:
+    traffic = sum(kernel.traffic for kernel in shown)
+    share = f"; the {len(shown)} shown carry {traffic / plan.traffic:.0%} of it" if plan.traffic else ""
+    return (
+        f"{plan.compiler} {plan.version} for {plan.arch}: {len(plan.working)} kernels, "
+        f"{plan.flops / 1e9:.1f} GFLOP, {plan.traffic / 1e6:.1f} MB of activation traffic{share}"
+    )

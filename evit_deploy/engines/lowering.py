@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The half of a build that needs no device: the typed graph, and its proof by emulation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evit_deploy.errors import ArtifactError, EvitError, UsageError, extra
+from evit_deploy.manifest import GraphInfo, Manifest, TensorInfo
+from evit_deploy.runtime.verify import Infer
+from evit_deploy.targets import TargetSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSETS = {"JetPack 6.1 to 6.2 (TensorRT 10.3)": 20, "JetPack 7.2 (TensorRT 10.16)": 24}
+"""Largest opset by release: "Supported ONNX Operators" of onnx-tensorrt for 10.3, and for 10.15, next below 10.16."""
+
+
+def check_opset(opset: int, spec: TargetSpec) -> None:
+    """Refuse a graph of an opset that a target's TensorRT may not read.
+
+    Raises:
+        UsageError: It is newer than every TensorRT that the target runs can read; the message says which can.
+    """
+    if spec.opset is None or opset <= spec.opset:
+        return
+    able = [name for name, largest in OPSETS.items() if opset <= largest]
+    raise UsageError(
+        f"opset {opset} cannot be read by every TensorRT of {spec.title}",
+        found=f"opset {opset}" + (f", which {' and '.join(able)} can read" if able else ""),
+        expected=f"at most {spec.opset}",
+        fix="export with --opset 17",
+    )
+
+
+def lower_graph(
+    source: Path, result: Path, info: GraphInfo, precision: str, attention: str
+) -> tuple[GraphInfo, tuple[str, ...]]:
+    """Write the typed graph of an export.
+
+    Args:
+        source: The exported ONNX file.
+        result: Where the typed graph goes.
+        info: What the export's manifest says about its graph.
+        precision: "fp32" or "fp16".
+        attention: Arrangement of the attention.
+
+    Returns:
+        What the manifest says about the typed graph, and notes of the lowering.
+
+    Raises:
+        UsageError: No such arrangement.
+        ArtifactError: The graph is not as ``evit-deploy export`` writes it.
+        CheckFailedError: Weights that FP16 cannot hold.
+    """
+    with extra("export", "Lowering a graph"):
+        import onnx
+
+        from evit_deploy.precision.lower import lower
+
+    model = _load(source)
+    _require_ours(source, model, info)
+    try:
+        lowered = lower(model, precision, attention)
+    except EvitError:
+        raise
+    except Exception as error:  # the passes rely on what an export looks like, and onnx has many kinds
+        raise _foreign(source, _reason(error)) from error
+    onnx.save(lowered.model, result)
+    graph = lowered.model.graph
+    typed = replace(
+        info,
+        file=result.name,
+        precision=precision,
+        inputs=_retyped(info.inputs, graph.input),
+        outputs=_retyped(info.outputs, graph.output),
+    )
+    return typed, lowered.notes
+
+
+def emulated(folder: Path, manifest: Manifest) -> tuple[Infer, str]:
+    """The typed graph of an engine, run faithfully on the CPU.
+
+    Returns:
+        What `evit_deploy.runtime.verify.verify` calls, and how outputs come about, in words.
+
+    Raises:
+        MissingExtraError: Without onnx and ONNX Runtime.
+        ArtifactError: The graph cannot be read.
+    """
+    with extra("export", "Emulating a typed graph"):
+        from evit_deploy.precision.faithful import METHOD, FaithfulGraph
+
+    return FaithfulGraph(_load(folder / manifest.graph.file)).infer, METHOD
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    import onnx
+
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf and onnx have many kinds
+        raise ArtifactError(f"{path} cannot be read", found=_reason(error), fix="write it again") from error
+
+
+def _require_ours(path: Path, model: onnx.ModelProto, info: GraphInfo) -> None:
+    """Refuse what is not an export: the attention is found by its name, and would be left as it is without a word."""
+    from evit_deploy.precision.attention import SCOPE
+
+    for tensors, values in ((info.inputs, model.graph.input), (info.outputs, model.graph.output)):
+        found, expected = [value.name for value in values], [tensor.name for tensor in tensors]
+        if found != expected:
+            words = f"{', '.join(found) or 'nothing'} where the manifest says {', '.join(expected)}"
+            raise _foreign(path, f"inputs or outputs {words}")
+    if not any(SCOPE in node.name for node in model.graph.node):
+        raise _foreign(path, "no attention under the names that an export gives it")
+
+
+def _foreign(path: Path, found: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} is not a graph as evit-deploy export writes it",
+        found=found,
+        fix="export the model again with this version",
+    )
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _retyped(tensors: tuple[TensorInfo, ...], values: list[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    types = {value.name: np.dtype(tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).name for value in values}
+    return tuple(replace(tensor, dtype=types[tensor.name]) for tensor in tensors)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look at the graph of an export or an engine, on the frames it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from evit_deploy.errors import ArtifactError
+from evit_deploy.manifest import Manifest
+from evit_deploy.precision.locate import LayerError, locate
+from evit_deploy.precision.probe import Feed
+from evit_deploy.precision.ranges import TensorRange, measure_ranges
+from evit_deploy.progress import Progress, silent
+from evit_deploy.runtime.preprocess import graph_input
+from evit_deploy.runtime.verify import Reference
+
+
+def artifact_ranges(folder: Path, manifest: Manifest, progress: Progress = silent) -> tuple[TensorRange, ...]:
+    """Take the ranges of an artifact's FP32 graph on its reference frames; see `measure_ranges`.
+
+    Args:
+        folder: Folder of the artifact.
+        manifest: Its manifest.
+        progress: Told about every frame.
+
+    Raises:
+        ArtifactError: The graph or the reference is damaged.
+        UsageError: The graph is typed FP16.
+    """
+    graph, reference = load_graph(folder, manifest), Reference.load(folder)
+    with progress("ranges", len(reference.names)) as step:
+        return measure_ranges(graph, reference_feeds(reference, manifest, step.advance))
+
+
+def artifact_layers(folder: Path, manifest: Manifest, progress: Progress = silent) -> tuple[LayerError, ...]:
+    """Compare all tensors of an artifact's typed graph on its reference frames; see `locate`.
+
+    Args:
+        folder: Folder of the artifact.
+        manifest: Its manifest.
+        progress: Told about every frame.
+
+    Raises:
+        ArtifactError: The graph or the reference is damaged.
+        UsageError: The graph is not typed FP16.
+    """
+    graph, reference = load_graph(folder, manifest), Reference.load(folder)
+    with progress("layers", len(reference.names)) as step:
+        return locate(graph, reference_feeds(reference, manifest, step.advance))
+
+
+def load_graph(folder: Path, manifest: Manifest) -> onnx.ModelProto:
+    """Read an artifact's ONNX file.
+
+    Raises:
+        ArtifactError: Missing or damaged.
+    """
+    path = folder / manifest.graph.file
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf raises kinds of its own
+        raise ArtifactError(f"{path} cannot be read", found=str(error), fix="write the artifact again") from error
+
+
+def reference_feeds(
+    reference: Reference, manifest: Manifest, advance: Callable[[], None] = lambda: None
+) -> Iterator[Feed]:
+    """The reference frames as a graph takes them, at its smallest batch.
+
+    Args:
+        reference: Frames of the graph's size.
+        manifest: Describes the graph and its preprocessing.
+        advance: Called when a frame has been dealt with and the next one is asked for.
+    """
+    graph, batch = manifest.graph, manifest.graph.batch[0]
+    given = graph.inputs[0]
+    for start in range(len(reference.names)):
+        chosen = [(start + item) % len(reference.names) for item in range(batch)]
+        array = graph_input(reference.images[chosen], graph, manifest.preprocess)
+        yield {given.name: array.astype(np.dtype(given.dtype), copy=False)}
+        advance()

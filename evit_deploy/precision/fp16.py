@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FP32 graph → strongly typed FP16 graph.
+
+TensorRT 11 has no precision flags left and earlier ones obey a strongly typed network exactly, so the types are decided
+here: every float tensor is FP16, inputs and outputs included (half the transfer, the same numbers). Nothing has to stay
+FP32: the exported graph keeps every value in range by its algebra (docs/numerics.md). Casts stand only where a graph
+input or output is not FP16.
+
+Weights are converted with a check. Where a weight would overflow, or where so many are subnormal that precision is
+lost, the tensor is scaled by a power of two and the result scaled back, which the compiler does inside the same kernel.
+docs/precision.md compares this with the libraries that convert graphs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from evit_deploy.errors import CheckFailedError, UsageError
+from evit_deploy.precision.graph import Array, drop_unused
+
+LARGEST = 65504.0
+"""Largest finite FP16 number."""
+
+_LOSS = 2.0**-10
+"""Relative L2 error of a converted tensor beyond which it is scaled; rounding to nearest alone costs about 2^-12."""
+
+_FARTHEST = 2.0**14
+"""Largest factor a tensor is scaled by: the factor and its inverse are FP16 numbers of full precision."""
+
+_KEPT_FP32 = {"Resize": (1, 2)}  # ONNX wants the roi and the scales of a Resize in FP32
+_WEIGHTED = {"Conv": 1, "Gemm": 1, "MatMul": 1}
+_DOMAINS = {"", "ai.onnx"}
+
+
+@dataclass(frozen=True)
+class WeightNote:
+    """A weight tensor that does not fit FP16 as it is.
+
+    Attributes:
+        name: The tensor.
+        largest: Largest magnitude.
+        loss: Relative L2 error that a plain conversion would make; infinity if it overflows.
+        scale: Power of two it was multiplied by; 1 where nothing could be done.
+    """
+
+    name: str
+    largest: float
+    loss: float
+    scale: float
+
+    def __str__(self) -> str:
+        reason = "overflows FP16" if self.loss == float("inf") else f"loses {self.loss:.1e} of itself in FP16"
+        done = "kept as it is" if self.scale == 1 else f"scaled by {self.scale:g}, and back behind its node"
+        return f"{self.name} (largest {self.largest:.1e}) {reason}: {done}"
+
+
+def lower_fp16(model: onnx.ModelProto, io: str = "fp16") -> tuple[onnx.ModelProto, tuple[WeightNote, ...]]:
+    """Type a graph in FP16.
+
+    Args:
+        model: FP32 graph, best after `evit_deploy.precision.arrange.arrange`.
+        io: Type of float inputs and outputs: "fp16", or "fp32" with a Cast behind or before each.
+
+    Returns:
+        The typed graph, and notes on weights that had to be scaled.
+
+    Raises:
+        UsageError: A graph of operators or types this cannot type.
+        CheckFailedError: Weights that are not finite, or a constant beyond FP16's range.
+    """
+    _check_readable(model)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    del graph.value_info[:]
+    notes = _scale_weights(graph)
+    drop_unused(result)
+    kept = _kept_fp32(graph)
+    notes += _lost(graph, kept)
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
+            tensor.CopyFrom(numpy_helper.from_array(_half(tensor), tensor.name))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            _type_end(graph, value, io)
+    onnx.checker.check_model(result, full_check=True)
+    return result, notes
+
+
+def _check_readable(model: onnx.ModelProto) -> None:
+    foreign = sorted({node.domain for node in model.graph.node} - _DOMAINS)
+    typed = [t.name for t in model.graph.initializer if t.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16)]
+    nested = [node.name for node in model.graph.node if any(a.HasField("g") for a in node.attribute)]
+    constants = [node.name for node in model.graph.node if node.op_type in ("Constant", "ConstantOfShape")]
+    for found, what in (
+        (foreign, "operators of other domains"),
+        (typed, "tensors that are typed already"),
+        (nested, "subgraphs"),
+        (constants, "Constant nodes (make them initializers)"),
+    ):
+        if found:
+            raise UsageError(
+                "this graph cannot be typed in FP16",
+                found=f"{what}: {', '.join(found[:3])}",
+                expected="an FP32 graph written by evit-deploy export",
+            )
+
+
+def _half(tensor: onnx.TensorProto) -> Array:
+    """A tensor in FP16.
+
+    Raises:
+        CheckFailedError: Not finite, or out of range.
+    """
+    values = numpy_helper.to_array(tensor)
+    if not np.isfinite(values).all():
+        raise CheckFailedError(
+            f"{tensor.name} is not finite", found="NaN or infinity", fix="the checkpoint is broken: try other weights"
+        )
+    if np.abs(values).max(initial=0.0) > LARGEST:
+        raise CheckFailedError(
+            f"{tensor.name} does not fit FP16",
+            found=f"{np.abs(values).max():.3g}",
+            expected=f"at most {LARGEST:.0f}",
+            fix="build with --fp32",
+        )
+    return values.astype(np.float16)
+
+
+def _kept_fp32(graph: onnx.GraphProto) -> set[str]:
+    kept = set()
+    for node in graph.node:
+        for index in _KEPT_FP32.get(node.op_type, ()):
+            kept.update(node.input[index : index + 1])
+    return kept - {""}
+
+
+def _scale_weights(graph: onnx.GraphProto) -> tuple[WeightNote, ...]:
+    """Scale weight tensors that FP16 would hurt, and scale their nodes' results back."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    notes, nodes = [], []
+    for node in graph.node:
+        nodes.append(node)
+        name = _weight(node, tensors)
+        note = _note(tensors[name]) if name else None
+        if note is not None:
+            notes.append(note)
+            nodes += _scaled(graph, node, tensors, note)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return tuple(notes)
+
+
+def _weight(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> str | None:
+    """Name of a node's constant weights, if they can be scaled."""
+    index = _WEIGHTED.get(node.op_type)
+    if index is None or node.input[index] not in tensors:
+        return None
+    if any(name not in tensors for name in node.input[2:]):
+        return None  # a computed bias cannot be moved behind the scaling
+    if any(attribute.name in ("alpha", "beta") and attribute.f != 1 for attribute in node.attribute):
+        return None
+    return node.input[index]
+
+
+def _note(tensor: onnx.TensorProto) -> WeightNote | None:
+    values = numpy_helper.to_array(tensor).astype(np.float64)
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0 or not np.isfinite(values).all():
+        return None  # nothing to scale; not-finite values are refused later
+    loss = float("inf") if largest > LARGEST else _loss(values)
+    scale = float(np.clip(2.0 ** -np.round(np.log2(largest)), 1 / _FARTHEST, _FARTHEST))
+    return None if loss <= _LOSS else WeightNote(tensor.name, largest, loss, scale)
+
+
+def _loss(values: Array) -> float:
+    """Relative L2 error of converting values to FP16."""
+    error = np.linalg.norm(values - values.astype(np.float16).astype(np.float64))
+    return float(error / np.linalg.norm(values))
+
+
+def _lost(graph: onnx.GraphProto, kept: set[str]) -> tuple[WeightNote, ...]:
+    """Notes on tensors that become zero altogether, such as an epsilon of 1e-15."""
+    notes = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or tensor.name in kept:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if values.any() and 0 < np.abs(values).max() < 2.0**-25:
+            notes.append(WeightNote(tensor.name, float(np.abs(values).max()), 1.0, 1.0))
+    return tuple(notes)
+
+
+def _scaled(
+    graph: onnx.GraphProto, node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto], note: WeightNote
+) -> list[onnx.NodeProto]:
+    """Give a node scaled weights of its own; return the nodes that undo it (and add the bias after that)."""
+    weight = f"{node.name}.weight.scaled"
+    values = numpy_helper.to_array(tensors[note.name]) * np.float32(note.scale)
+    graph.initializer.append(numpy_helper.from_array(values, weight))
+    graph.initializer.append(numpy_helper.from_array(np.float32(1 / note.scale), f"{weight}.undo"))
+    node.input[_WEIGHTED[node.op_type]] = weight
+    result, node.output[0] = node.output[0], f"{node.name}.scaled"
+    if len(node.input) < 3:
+        return [helper.make_node("Mul", [node.output[0], f"{weight}.undo"], [result], name=f"{node.name}.undo")]
+    bias = numpy_helper.to_array(tensors[node.input[2]])
+    shape = (1, -1, 1, 1) if node.op_type == "Conv" else bias.shape
+    graph.initializer.append(numpy_helper.from_array(bias.reshape(shape), f"{node.name}.bias.late"))
+    del node.input[2]
+    unscaled = f"{node.name}.unscaled"
+    return [
+        helper.make_node("Mul", [node.output[0], f"{weight}.undo"], [unscaled], name=f"{node.name}.undo"),
+        helper.make_node("Add", [unscaled, f"{node.name}.bias.late"], [result], name=f"{node.name}.late"),
+    ]
+
+
+def _type_end(graph: onnx.GraphProto, value: onnx.ValueInfoProto, io: str) -> None:
+    """Type a float input or output."""
+    if io == "fp16":
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+        return
+    inner = f"{value.name}.fp16"
+    for node in graph.node:
+        node.input[:] = [inner if name == value.name else name for name in node.input]
+        node.output[:] = [inner if name == value.name else name for name in node.output]
+    if any(value.name == given.name for given in graph.input):
+        cast = helper.make_node("Cast", [value.name], [inner], name=f"{value.name}.cast", to=TensorProto.FLOAT16)
+        graph.node.insert(0, cast)
+    else:
+        cast = helper.make_node("Cast", [inner], [value.name], name=f"{value.name}.cast", to=TensorProto.FLOAT)
+        graph.node.append(cast)

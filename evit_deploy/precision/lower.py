@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an export to the typed graph that a GPU's compiler gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from evit_deploy.errors import UsageError
+from evit_deploy.precision.arrange import arrange
+from evit_deploy.precision.attention import FORMS
+from evit_deploy.precision.fp16 import lower_fp16
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A typed graph and how it came about.
+
+    Attributes:
+        model: The graph.
+        notes: What was done to single weights, in words.
+    """
+
+    model: onnx.ModelProto
+    notes: tuple[str, ...]
+
+
+def lower(model: onnx.ModelProto, precision: str, attention: str) -> Lowered:
+    """Rearrange an exported graph for a GPU and type it.
+
+    Args:
+        model: FP32 graph written by ``evit-deploy export``.
+        precision: "fp32" or "fp16".
+        attention: Arrangement of the attention, see `evit_deploy.precision.attention.FORMS`.
+
+    Raises:
+        UsageError: No such arrangement, or a graph that was not written by this tool.
+        CheckFailedError: Weights that FP16 cannot hold.
+    """
+    if attention not in FORMS:
+        raise UsageError(f"there is no attention '{attention}'", expected=f"one of {', '.join(FORMS)}")
+    arranged = arrange(model, attention)
+    if precision == "fp32":
+        return Lowered(arranged, ())
+    typed, notes = lower_fp16(arranged)
+    return Lowered(typed, tuple(str(note) for note in notes))

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tools/compare_lowerings.py compares: the libraries that make an FP16 graph of an FP32 one, and the graphs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evit_deploy.export.exporter import preprocess_rules
+from evit_deploy.export.graph import DeployGraph
+from evit_deploy.export.trace import hide_output, trace
+from evit_deploy.models import create_model
+from evit_deploy.models.attention import EPSILON, MultiScaleLinearAttention
+from evit_deploy.models.zoo import ModelSpec, find_model
+from evit_deploy.precision.arrange import arrange
+from evit_deploy.precision.fp16 import lower_fp16
+
+Array = npt.NDArray[Any]
+Convert = Callable[[onnx.ModelProto, Array], onnx.ModelProto]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to make an FP16 graph.
+
+    Attributes:
+        name: Short name in tables.
+        package: Distribution it is installed with.
+        convert: Takes an FP32 graph, which it may spoil, and an input of it; returns the typed graph.
+    """
+
+    name: str
+    package: str
+    convert: Convert
+
+    @property
+    def version(self) -> str | None:
+        """Version of the distribution; None if it is not installed."""
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(self.package)
+        return None
+
+
+def _converter_common(model: onnx.ModelProto, _: Array, **options: Any) -> onnx.ModelProto:
+    from onnxconverter_common import float16  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+    result: onnx.ModelProto = float16.convert_float_to_float16(model, **options)
+    return result
+
+
+def _onnxruntime(model: onnx.ModelProto, _: Array, **options: Any) -> onnx.ModelProto:
+    from onnxruntime.transformers import float16
+
+    result: onnx.ModelProto = float16.convert_float_to_float16(model, **options)
+    return result
+
+
+def _autocast(model: onnx.ModelProto, image: Array, **options: Any) -> onnx.ModelProto:
+    """ModelOpt reads files, and looks at the ranges of one run on the image."""
+    from modelopt.onnx.autocast import convert_to_mixed_precision  # type: ignore[import-not-found, unused-ignore]
+
+    with tempfile.TemporaryDirectory() as folder:
+        graph, data = Path(folder) / "model.onnx", Path(folder) / "data.npz"
+        onnx.save(model, graph)
+        np.savez(data, image=image)
+        result: onnx.ModelProto = convert_to_mixed_precision(str(graph), calibration_data=str(data), **options)
+    return result
+
+
+def _autocast_all(model: onnx.ModelProto, _: Array) -> onnx.ModelProto:
+    from modelopt.onnx.autocast import convert_to_f16  # type: ignore[import-not-found, unused-ignore]
+
+    result: onnx.ModelProto = convert_to_f16(model, keep_io_types=False)
+    return result
+
+
+CONTENDERS = (
+    Contender("converter-common", "onnxconverter-common", _converter_common),
+    Contender(
+        "converter-common io", "onnxconverter-common", lambda m, x: _converter_common(m, x, keep_io_types=True)
+    ),
+    Contender("onnxruntime", "onnxruntime", _onnxruntime),
+    Contender("AutoCast", "nvidia-modelopt", _autocast),
+    Contender("AutoCast f16", "nvidia-modelopt", _autocast_all),
+    Contender("ours", "evit-deploy", lambda m, _: lower_fp16(m)[0]),
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[list[str]]:
+    """Collect what a library says by warnings, logging or print while it works; a line each."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    root.addHandler(handler)
+    printed = io.StringIO()
+    try:
+        with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(printed):
+            warnings.simplefilter("always")
+            yield said
+    finally:
+        root.removeHandler(handler)
+        said += [str(warning.message) for warning in caught] + printed.getvalue().splitlines()
+
+
+class PlainAttention(nn.Module):
+    """The reference's attention as it is usually exported: a row of ones under v, sums over all tokens, an epsilon."""
+
+    def __init__(self, attention: MultiScaleLinearAttention) -> None:
+        super().__init__()
+        self.head_dim = attention.head_dim
+        self.qkv, self.aggreg, self.proj = attention.qkv, attention.aggreg, attention.proj
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to [B, C, H, W]."""
+        height, width = int(x.shape[2]), int(x.shape[3])
+        fine = self.qkv(x)
+        scales = torch.cat([fine, self.aggreg[0](fine)], dim=1)
+        channels, dim = int(scales.shape[1]), self.head_dim
+        q, k, v = scales.reshape(-1, channels // (3 * dim), 3 * dim, height * width).chunk(3, dim=2)
+        sums = F.pad(v, (0, 0, 0, 1), value=1.0) @ k.relu().transpose(2, 3) @ q.relu()
+        out = sums[:, :, :-1] / (sums[:, :, -1:] + EPSILON)
+        return self.proj(out.reshape(-1, channels // 3, height, width))  # type: ignore[no-any-return]
+
+
+def network(spec: ModelSpec, enlarged: float = 1.0) -> nn.Module:
+    """A model with demo weights where there are any, else random ones.
+
+    Args:
+        spec: The model.
+        enlarged: Factor on q, k and v, taken back in the projection: the same function in FP32.
+    """
+    model = create_model(spec.name, weights="demo" if spec.has_demo_weights else "random").eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, MultiScaleLinearAttention):
+                module.qkv.conv.weight.mul_(enlarged)
+                module.proj.conv.weight.div_(enlarged)
+    return model
+
+
+def plain_graph(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> onnx.ModelProto:
+    """What one gets by exporting the reference: float NCHW in, logits out. Changes the model."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, MultiScaleLinearAttention):
+                setattr(module, name, PlainAttention(child))
+    return trace(model, torch.zeros(1, 3, *resolution), ("logits",), 17, dynamic_batch=False)
+
+
+def arranged_images(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> onnx.ModelProto:
+    """What this project gives to the compiler of a GPU, before typing: uint8 images in, class map or logits out."""
+    output = "classes" if spec.task == "seg" else "logits"
+    module = DeployGraph(model, preprocess_rules(spec), "image", output).eval()
+    outputs = ("classes", "logits") if output == "classes" else ("logits",)
+    graph = trace(module, torch.zeros(1, *resolution, 3, dtype=torch.uint8), outputs, 17, dynamic_batch=False)
+    if output == "classes":
+        hide_output(graph, "logits")
+    return arrange(graph, "conv")
+
+
+def arranged_floats(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> onnx.ModelProto:
+    """The same with float NCHW in and logits out, as `plain_graph`: no Cast in it."""
+    module = DeployGraph(model, preprocess_rules(spec), "tensor", "logits").eval()
+    return arrange(trace(module, torch.zeros(1, 3, *resolution), ("logits",), 17, dynamic_batch=False), "conv")
+
+
+GRAPHS = {"plain": plain_graph, "arranged floats": arranged_floats, "arranged images": arranged_images}
+
+
+def make_graph(kind: str, name: str, resolution: tuple[int, int], enlarged: float = 1.0) -> onnx.ModelProto:
+    """The FP32 graph of a model; `kind` is one of `GRAPHS`."""
+    spec = find_model(name)
+    return GRAPHS[kind](network(spec, enlarged), spec, resolution)
