@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from evit_deploy.export.exporter import preprocess_rules
 from evit_deploy.export.graph import DeployGraph
+from evit_deploy.export.peaks import Peaks, record_peaks
+from evit_deploy.export.reference import choose_frames, make_reference
 from evit_deploy.export.trace import hide_output, trace
 from evit_deploy.models import create_model
 from evit_deploy.models.attention import EPSILON, MultiScaleLinearAttention
@@ -167,7 +169,8 @@ def plain_graph(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) 
 def arranged_images(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> onnx.ModelProto:
     """What this project gives to the compiler of a GPU, before typing: uint8 images in, class map or logits out."""
     output = "classes" if spec.task == "seg" else "logits"
-    module = DeployGraph(model, preprocess_rules(spec), "image", output).eval()
+    peaks = _peaks(model, spec, resolution)
+    module = DeployGraph(model, preprocess_rules(spec), "image", output, peaks).eval()
     outputs = ("classes", "logits") if output == "classes" else ("logits",)
     graph = trace(module, torch.zeros(1, *resolution, 3, dtype=torch.uint8), outputs, 17, dynamic_batch=False)
     if output == "classes":
@@ -177,8 +180,15 @@ def arranged_images(model: nn.Module, spec: ModelSpec, resolution: tuple[int, in
 
 def arranged_floats(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> onnx.ModelProto:
     """The same with float NCHW in and logits out, as `plain_graph`: no Cast in it."""
-    module = DeployGraph(model, preprocess_rules(spec), "tensor", "logits").eval()
+    module = DeployGraph(model, preprocess_rules(spec), "tensor", "logits", _peaks(model, spec, resolution)).eval()
     return arrange(trace(module, torch.zeros(1, 3, *resolution), ("logits",), 17, dynamic_batch=False), "conv")
+
+
+def _peaks(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> Peaks:
+    """What `export` sees on its reference frames."""
+    with record_peaks(model) as peaks:
+        make_reference(model, choose_frames(None, resolution)[:1], preprocess_rules(spec), resolution)
+    return peaks
 
 
 GRAPHS = {"plain": plain_graph, "arranged floats": arranged_floats, "arranged images": arranged_images}

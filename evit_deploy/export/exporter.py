@@ -24,6 +24,7 @@ from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.data.images import Frame
 from evit_deploy.errors import UsageError
 from evit_deploy.export.graph import DeployGraph
+from evit_deploy.export.peaks import Peaks, record_peaks
 from evit_deploy.export.reference import choose_frames, make_reference
 from evit_deploy.export.trace import check_graph, check_opset, hide_output, trace
 from evit_deploy.manifest import (
@@ -124,10 +125,10 @@ def export_model(
             load_weights(model, weights)
             model.eval()
         rules = preprocess_rules(plan.spec)
-        with progress("trace to ONNX"):
-            graph = _trace(model, plan, rules)
-        with progress("PyTorch", len(frames)) as step:
+        with progress("PyTorch", len(frames)) as step, record_peaks(model) as peaks:
             reference = make_reference(model, frames, rules, plan.resolution, step.advance)
+        with progress("trace to ONNX"):
+            graph = _trace(model, plan, rules, peaks)
         reference.save(writer.folder)
         everything = graph.SerializeToString()
         if plan.output != LOGITS:
@@ -228,8 +229,8 @@ def _versions() -> dict[str, str]:
     return {module.__name__: str(module.__version__) for module in modules}
 
 
-def _trace(model: nn.Module, plan: _Plan, rules: Preprocess) -> onnx.ModelProto:
-    module = DeployGraph(model, rules, plan.input, plan.output).eval()
+def _trace(model: nn.Module, plan: _Plan, rules: Preprocess, peaks: Peaks | None = None) -> onnx.ModelProto:
+    module = DeployGraph(model, rules, plan.input, plan.output, peaks).eval()
     height, width = plan.resolution
     batch = plan.batch[0]
     if plan.input == "image":

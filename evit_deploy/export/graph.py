@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from evit_deploy.export.peaks import Peaks
 from evit_deploy.export.rewrite import PhaseUpsample, deployable, fold_input_scale
 from evit_deploy.manifest import Preprocess
 
@@ -21,13 +22,16 @@ class DeployGraph(nn.Module):
         input: "image": uint8 [B, H, W, 3] RGB; "tensor": normalised float [B, 3, H, W].
         output: "logits": as the model gives them; "classes": uint8 [B, H, W]; "confidence": that and the softmax
             probability of the class, float [B, H, W].
+        peaks: Largest values seen in the attention, to balance it by.
     """
 
     mean: Tensor
 
-    def __init__(self, model: nn.Module, rules: Preprocess, input: str, output: str) -> None:
+    def __init__(
+        self, model: nn.Module, rules: Preprocess, input: str, output: str, peaks: Peaks | None = None
+    ) -> None:
         super().__init__()
-        self.network = deployable(model)
+        self.network = deployable(model, peaks)
         self.takes_image = input == "image"
         if self.takes_image:
             # (u / 255 - mean) / std = (u - 255 mean) · 1 / (255 std): the factor moves into the first convolution.

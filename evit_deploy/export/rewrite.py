@@ -2,8 +2,8 @@
 """Rewrites of the network that keep its numbers and make its graph simple.
 
 The trace of the model as it stands carries shape arithmetic, padding tricks and slow operators, and in FP16 it
-overflows and divides zero by zero. Each rewrite here is exact algebra in FP32, for one fixed image size, and keeps every
-value of the graph within FP16's range (docs/numerics.md derives the bounds):
+overflows and divides zero by zero. Each rewrite here is exact algebra in FP32, for one fixed image size, and keeps
+what it rewrites within FP16's range (docs/numerics.md derives the bounds):
 
 * BatchNorm is folded into the convolution in front of it (in FP64, then rounded once).
 * The attention is a convex combination of convex combinations, on static shapes (`StaticAttention`).
@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from evit_deploy.export.peaks import Peaks, balance
 from evit_deploy.models.attention import MultiScaleLinearAttention
 from evit_deploy.models.blocks import ConvLayer, Upsample
 
@@ -38,21 +39,29 @@ SMALLEST_NORMAL = 2.0**-14
 """The smallest FP16 number of full precision."""
 
 
-def deployable(model: nn.Module) -> nn.Module:
-    """A copy of a model in eval mode with all rewrites applied; the original stays as it is."""
+def deployable(model: nn.Module, peaks: Peaks | None = None) -> nn.Module:
+    """A copy of a model in eval mode with all rewrites applied; the original stays as it is.
+
+    Args:
+        model: A network as built.
+        peaks: What `evit_deploy.export.peaks.record_peaks` saw, to balance the attention by; None leaves it.
+    """
     model = copy.deepcopy(model).eval()
-    for module in list(model.modules()):
+    for name, module in list(model.named_modules()):
         if isinstance(module, ConvLayer):
             fold_norm(module)
-        for name, child in list(module.named_children()):
+        if isinstance(module, MultiScaleLinearAttention) and peaks and name in peaks:
+            fold_norm(module.proj)
+            balance(module, peaks[name])
+        for part, child in list(module.named_children()):
             if isinstance(child, MultiScaleLinearAttention):
-                setattr(module, name, StaticAttention(child))
+                setattr(module, part, StaticAttention(child))
             elif isinstance(child, Upsample):
-                setattr(module, name, PhaseUpsample(child.factor))
+                setattr(module, part, PhaseUpsample(child.factor))
             elif isinstance(child, nn.GELU):
-                setattr(module, name, BoundedGelu())
+                setattr(module, part, BoundedGelu())
             elif isinstance(child, nn.LayerNorm):
-                setattr(module, name, ScaleFreeLayerNorm(child))
+                setattr(module, part, ScaleFreeLayerNorm(child))
     return model
 
 
@@ -166,8 +175,8 @@ class BoundedGelu(nn.Module):
 class ScaleFreeLayerNorm(nn.Module):
     """LayerNorm over the last dimension, divided by its largest deviation before it is squared.
 
-    (x - μ) / σ does not change when x is scaled, so the squares are taken of values within ±1: their mean lies between
-    1/n and 1 for every input, where squaring x itself leaves FP16 beyond |x| = 255. Safe for |x| ≤ 32,000.
+    (x - μ) / σ does not change when x is scaled, so the squares are taken of values within ±1, where squaring x itself
+    leaves FP16 beyond |x| = 255. Safe for |x| ≤ 32,000. The divisor's floor is felt by no one: ε is far larger there.
     """
 
     def __init__(self, norm: nn.LayerNorm) -> None:
@@ -177,9 +186,9 @@ class ScaleFreeLayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., n] to [..., n]."""
         centred = x - x.mean(dim=-1, keepdim=True)
-        largest = nonzero(centred.abs().amax(dim=-1, keepdim=True))
+        largest = centred.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST_NORMAL)
         unit = centred / largest
-        root = self.root / largest.clamp(min=SMALLEST_NORMAL)  # √ε in the same unit
+        root = self.root / largest  # √ε in the same unit
         deviation = ((unit * unit).mean(dim=-1, keepdim=True) + root * root).sqrt()
         return unit / deviation * self.weight + self.bias
 

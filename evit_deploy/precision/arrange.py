@@ -27,7 +27,6 @@ from evit_deploy.errors import ArtifactError
 from evit_deploy.precision.attention import FORMS, arrange_attention
 from evit_deploy.precision.graph import Array, GraphView, Scope
 
-
 MOST_PLAYERS = 32
 """Most classes that a tournament decides: for 150 it is as good a kernel, but takes the compiler nine minutes."""
 

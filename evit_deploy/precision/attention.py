@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exported attention, rearranged for a GPU: the same algebra with fewer kernels and less traffic.
 
-What is exported (`evit_deploy.export.rewrite.StaticAttention`) suits every backend. TensorRT's optimiser makes 9 kernels
-of it per block; the arrangements here were found by compiling candidates and reading the plans (docs/attention.md):
+What is exported (`evit_deploy.export.rewrite.StaticAttention`) suits every backend, but TensorRT's optimiser makes 14
+kernels of a block. The arrangements here were found by compiling candidates and reading plans (docs/attention.md):
 
 * The second scale's depthwise convolution and the 1×1 convolution behind it, linear both, become one grouped one.
 * Tokens stand before channels, as they lie in memory on a GPU, so that the reshapes cost nothing.
@@ -10,8 +10,8 @@ of it per block; the arrangements here were found by compiling candidates and re
   The head outputs are never formed; one product maps the token's weights straight to the block's output.
 * That product is written as a 1×1 convolution whose weights are computed, because the compiler adds the shortcut inside
   a convolution and not inside a MatMul. A convolution has one set of weights: batches above 1 take a MatMul.
-* For heads of little total width all heads are multiplied at once and what mixes two heads is set to zero: more
-  arithmetic, one kernel less.
+* Where it is little arithmetic, all heads are multiplied at once and what mixes two heads is set to zero: one kernel
+  less.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from evit_deploy.export.rewrite import LIFT, TokenScale
 from evit_deploy.precision.graph import Array, GraphView, Scope
 
 SCOPE = ".context_module."
-DENSE_WIDTH = 512
-"""Widest attention (channels of all heads and scales) whose heads are multiplied at once."""
+DENSE_PRODUCTS = 650e6
+"""Most multiply-adds of a block's two small products for which all heads are multiplied at once, to save a kernel."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class AttentionBlock:
         qkv: Weights [3C, C, 1, 1].
         depthwise: Weights [3C, 1, k, k] of the second scale.
         mixing: Weights [3C, d, 1, 1] of the second scale.
-        projection: Weights [C, 2C]; without `TokenScale.correction`, which is in it.
+        projection: Weights [C, 2C], `TokenScale.correction` included.
         bias: Bias [C] of the projection.
         batch: Batch; -1 if open.
         size: (H, W).
@@ -87,7 +87,7 @@ class AttentionForm:
 
     Attributes:
         product: "conv": the last product is a convolution with computed weights; "matmul": it is a MatMul.
-        dense: All heads are multiplied at once; None: where `DENSE_WIDTH` says so.
+        dense: All heads are multiplied at once; None: where `DENSE_PRODUCTS` says so.
     """
 
     product: str = "conv"
@@ -117,8 +117,19 @@ def find_blocks(view: GraphView) -> list[AttentionBlock]:
 
 
 def arrange_attention(view: GraphView, form: AttentionForm) -> None:
-    """Rearrange every attention module of a graph; exact algebra, equal in FP32 up to rounding."""
-    for block in find_blocks(view):
+    """Rearrange every attention module of a graph; exact algebra, equal in FP32 up to rounding.
+
+    Raises:
+        ArtifactError: There is none, or one is not as ``evit-deploy export`` writes it.
+    """
+    blocks = find_blocks(view)
+    if not blocks:
+        raise ArtifactError(
+            "the graph has no attention module",
+            expected=f"nodes named …{SCOPE}…, as evit-deploy export writes them",
+            fix="export the model with this version",
+        )
+    for block in blocks:
         scope = Scope(view, f"{block.scope}.main")
         write_block(scope, block, form)
         view.replace(block.nodes, scope.nodes)
@@ -184,11 +195,10 @@ def write_block(scope: Scope, block: AttentionBlock, form: AttentionForm) -> Non
     q, k, v = _tokens(scope, block, at)
     weights, mean = _token_weights(scope, block, k, at)
     mixed = _channel_weights(scope, block, q, mean, at)
-    dense = block.width <= DENSE_WIDTH if form.dense is None else form.dense
-    if dense:
-        values = _dense_values(scope, block, weights, v, at)
-    else:
-        values = _headwise_values(scope, block, weights, v, at)
+    products = (block.tokens + block.channels) * block.width**2
+    dense = products <= DENSE_PRODUCTS if form.dense is None else form.dense
+    make_values = _dense_values if dense else _headwise_values
+    values = make_values(scope, block, weights, v, at)
     if form.product == "conv" and block.batch == 1:
         kernel = values if dense else scope.op("Transpose", values, perm=[1, 0])
         _product_as_conv(scope, block, mixed, kernel)

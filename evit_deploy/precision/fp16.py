@@ -168,7 +168,7 @@ def _weight(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> str |
         return None  # a computed bias cannot be moved behind the scaling
     if any(attribute.name in ("alpha", "beta") and attribute.f != 1 for attribute in node.attribute):
         return None
-    return node.input[index]
+    return str(node.input[index])
 
 
 def _note(tensor: onnx.TensorProto) -> WeightNote | None:
@@ -206,7 +206,7 @@ def _scaled(
     weight = f"{node.name}.weight.scaled"
     values = numpy_helper.to_array(tensors[note.name]) * np.float32(note.scale)
     graph.initializer.append(numpy_helper.from_array(values, weight))
-    graph.initializer.append(numpy_helper.from_array(np.float32(1 / note.scale), f"{weight}.undo"))
+    graph.initializer.append(numpy_helper.from_array(np.array(1 / note.scale, np.float32), f"{weight}.undo"))
     node.input[_WEIGHTED[node.op_type]] = weight
     result, node.output[0] = node.output[0], f"{node.name}.scaled"
     if len(node.input) < 3:

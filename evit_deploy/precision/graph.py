@@ -15,6 +15,9 @@ from onnx import helper, numpy_helper
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
+SMALL = 1024
+"""Bytes up to which an initializer may hold a shape or the like."""
+
 
 class GraphView:
     """A graph with its shapes, constants and consumers looked up once; nodes are added and dropped in `finish`.
@@ -114,26 +117,43 @@ class Scope:
 
 
 def drop_unused(model: onnx.ModelProto) -> None:
-    """Remove nodes whose outputs nobody reads, and initializers nobody reads."""
+    """Remove nodes whose outputs nobody reads, and initializers nobody reads.
+
+    One by one: refilling the lists would copy all weights.
+    """
     graph = model.graph
     needed = {value.name for value in graph.output}
-    kept = []
-    for node in reversed(graph.node):
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
         if needed & set(node.output):
             needed |= set(node.input)
-            kept.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(initializers)
+        else:
+            del graph.node[index]
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in needed:
+            del graph.initializer[index]
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Shape of every tensor; -1 where a dimension is open."""
-    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    graph = onnx.shape_inference.infer_shapes(_without_weights(model), strict_mode=True, data_prop=True).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         dims = value.type.tensor_type.shape.dim
         shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in dims)
     return shapes
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which large initializers are inputs: inference would serialise them only to look at small ones."""
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = bare.graph
+    graph.name = model.graph.name
+    for field in ("node", "input", "output"):
+        getattr(graph, field).extend(getattr(model.graph, field))
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) <= SMALL:
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return bare

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,10 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from evit_deploy.export.rewrite import PhaseUpsample, StaticAttention, deployable, fold_input_scale, fold_norm
+from evit_deploy.export.rewrite import (
+    BoundedGelu,
+    PhaseUpsample,
+    ScaleFreeLayerNorm,
+    StaticAttention,
+    deployable,
+    fold_input_scale,
+    fold_norm,
+)
+from evit_deploy.export.trace import lift_constants
 from evit_deploy.models import create_model
 from evit_deploy.models.attention import MultiScaleLinearAttention
 from evit_deploy.models.blocks import ConvLayer, Upsample
+from evit_deploy.precision.faithful import FaithfulGraph
+from evit_deploy.precision.fp16 import lower_fp16
 
 
 def relative(found, expected):
@@ -37,6 +52,54 @@ def test_attention_block(scale, head_dim):
     x = scale * torch.randn(2, 64, 9, 13)
     with torch.no_grad():
         assert relative(StaticAttention(module)(x), module(x)) < 1e-5
+
+
+def half(model, *arrays):
+    """A module traced, typed in FP16 and run by the faithful emulation."""
+    buffer = io.BytesIO()
+    inputs = tuple(torch.from_numpy(array).float() for array in arrays)
+    torch.onnx.export(model, inputs, buffer, dynamo=False, opset_version=17, input_names=["x"], output_names=["y"])
+    graph = onnx.load_from_string(buffer.getvalue())
+    lift_constants(graph)
+    return FaithfulGraph(lower_fp16(graph)[0]).infer({"x": arrays[0].astype(np.float16)})["y"].astype(np.float64)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=50))
+def test_bounded_gelu_is_gelu(values):
+    x = torch.tensor([*values, 0.0, 1e-3, -1e-3, 9.99, -10.01])
+    torch.testing.assert_close(BoundedGelu()(x), F.gelu(x, approximate="tanh"), atol=2e-6, rtol=2e-6)
+
+
+def test_bounded_gelu_is_safe_in_fp16():
+    """Where the usual decomposition cubes x, past FP16's range from 40 on."""
+    x = np.concatenate([np.linspace(-8, 8, 500), [-60000, -300, -41, 41, 300, 60000]]).astype(np.float16)
+    expected = F.gelu(torch.from_numpy(x).double(), approximate="tanh").numpy()
+    found = half(BoundedGelu(), x)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, expected, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-7])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0, 3e4])
+@pytest.mark.parametrize("shift", [0.0, 0.9])
+def test_layer_norm_does_not_care_for_scale(eps, scale, shift):
+    torch.manual_seed(0)
+    norm = nn.LayerNorm(64, eps=eps)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = (torch.rand(8, 64) * 2 - 1) * scale
+    x = x * (1 - shift) + shift * scale
+    x[0] = shift * scale  # a row without any deviation
+    with torch.no_grad():
+        expected = norm.double()(x.double())
+        ours = ScaleFreeLayerNorm(norm.float())
+        torch.testing.assert_close(ours(x).double(), expected, atol=2e-5 if shift == 0 else 2e-3, rtol=1e-4)
+        rounded = norm.double()(x.half().double()).numpy()
+        found = half(ScaleFreeLayerNorm(norm.float()), x.numpy())
+    assert np.isfinite(found).all()
+    # Rows that lie far from zero lose bits when their mean is taken off, in any form.
+    np.testing.assert_allclose(found, rounded, atol=6e-3 if shift == 0 else 6e-2)
 
 
 def test_folding_a_norm():
