@@ -37,7 +37,6 @@ from evit_deploy.data.images import installed_photos, read_image
 from evit_deploy.engines.plan import read_plan
 from evit_deploy.engines.tensorrt_rtx import COMPILER
 from evit_deploy.export.exporter import preprocess_rules
-from evit_deploy.export.rewrite import ATTENTION_BOUND
 from evit_deploy.models import list_models
 from evit_deploy.models.zoo import find_model
 from evit_deploy.precision.attention import SCOPE
@@ -49,12 +48,8 @@ from evit_deploy.runtime.engine import available_cores
 from evit_deploy.runtime.preprocess import fit_frame, normalise
 
 Array = npt.NDArray[Any]
-WITHIN = 0.9 * ATTENTION_BOUND
-CASES = {"as they are": 1.0, "to 900": None, "× 200": 200.0}
-"""What q, k and v are multiplied by before typing, which the projection takes back: the function stays the same.
-
-None stands for the factor that brings the largest |q|, |k| or |v| on the photo to `WITHIN`.
-"""
+CASES = {"as they are": 1.0, "× 200": 200.0}
+"""What q, k and v are multiplied by, which the projection takes back: the function stays the same."""
 
 SEGMENTATION_SIZE = (256, 512)
 
@@ -154,14 +149,11 @@ def compare(
     size = resolution or (SEGMENTATION_SIZE if spec.task == "seg" else spec.resolution)
     image = frame(name, kind, size)
     compiled: dict[str, dict[str, Any]] = {}
-    plain = make_graph(kind, name, size)
-    largest = largest_token(plain, image)
     for case in cases:
-        factor = CASES[case] or WITHIN / largest
-        graph = plain if factor == 1 else make_graph(kind, name, size, factor)
-        expected = _run(graph, image)
+        graph = make_graph(kind, name, size, CASES[case])
+        expected, largest = _run(graph, image), largest_token(graph, image)
         for contender in contenders:
-            row = Row(name, kind, contender.name, case, factor * largest)
+            row = Row(name, kind, contender.name, case, largest)
             try:
                 start = time.perf_counter()
                 with listening() as said:

@@ -7,13 +7,13 @@ FP32: the exported graph keeps every value in range by its algebra (docs/numeric
 input or output is not FP16.
 
 Weights are converted with a check. Where a weight would overflow, or where so many are subnormal that precision is
-lost, the tensor is scaled by a power of two and the result scaled back, which the compiler does inside the same kernel.
+lost, its channels are scaled by powers of two and the result scaled back, which the compiler does in the same kernel.
 docs/precision.md compares this with the libraries that convert graphs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -44,17 +44,18 @@ class WeightNote:
         name: The tensor.
         largest: Largest magnitude.
         loss: Relative L2 error that a plain conversion would make; infinity if it overflows.
-        scale: Power of two it was multiplied by; 1 where nothing could be done.
+        channels: How many output channels were scaled; 0 where nothing could be done.
     """
 
     name: str
     largest: float
     loss: float
-    scale: float
+    channels: int
 
     def __str__(self) -> str:
         reason = "overflows FP16" if self.loss == float("inf") else f"loses {self.loss:.1e} of itself in FP16"
-        done = "kept as it is" if self.scale == 1 else f"scaled by {self.scale:g}, and back behind its node"
+        count = f"{self.channels} channel{'s' if self.channels > 1 else ''}"
+        done = f"{count} scaled, and back behind its node" if self.channels else "kept as it is"
         return f"{self.name} (largest {self.largest:.1e}) {reason}: {done}"
 
 
@@ -152,8 +153,13 @@ def _scale_weights(graph: onnx.GraphProto) -> tuple[WeightNote, ...]:
         name = _weight(node, tensors)
         note = _note(tensors[name]) if name else None
         if note is not None:
-            notes.append(note)
-            nodes += _scaled(graph, node, tensors, note)
+            weights = numpy_helper.to_array(tensors[note.name])
+            axis = 0 if node.op_type == "Conv" or _transposed(node) else weights.ndim - 1
+            rows = np.moveaxis(weights, axis, 0)
+            scales = _channel_scales(rows.reshape(len(rows), -1))
+            notes.append(replace(note, channels=int((scales != 1).sum())))
+            scaled = np.moveaxis((rows.T * scales.astype(np.float32)).T, 0, axis)
+            nodes += _scaled(graph, node, tensors, np.ascontiguousarray(scaled), 1 / scales)
     del graph.node[:]
     graph.node.extend(nodes)
     return tuple(notes)
@@ -177,8 +183,17 @@ def _note(tensor: onnx.TensorProto) -> WeightNote | None:
     if largest == 0 or not np.isfinite(values).all():
         return None  # nothing to scale; not-finite values are refused later
     loss = float("inf") if largest > LARGEST else _loss(values)
-    scale = float(np.clip(2.0 ** -np.round(np.log2(largest)), 1 / _FARTHEST, _FARTHEST))
-    return None if loss <= _LOSS else WeightNote(tensor.name, largest, loss, scale)
+    return None if loss <= _LOSS else WeightNote(tensor.name, largest, loss, 0)
+
+
+def _channel_scales(values: Array) -> Array:
+    """A power of two for each row of [channels, n]: 1 where FP16 holds the row, else what brings it to about 1."""
+    scales = np.ones(len(values))
+    for index, row in enumerate(values.astype(np.float64)):
+        largest = np.abs(row).max(initial=0.0)
+        if largest > LARGEST or (largest > 0 and _loss(row) > _LOSS):
+            scales[index] = np.clip(2.0 ** -np.round(np.log2(largest)), 1 / _FARTHEST, _FARTHEST)
+    return scales
 
 
 def _loss(values: Array) -> float:
@@ -195,30 +210,37 @@ def _lost(graph: onnx.GraphProto, kept: set[str]) -> tuple[WeightNote, ...]:
             continue
         values = numpy_helper.to_array(tensor)
         if values.any() and 0 < np.abs(values).max() < 2.0**-25:
-            notes.append(WeightNote(tensor.name, float(np.abs(values).max()), 1.0, 1.0))
+            notes.append(WeightNote(tensor.name, float(np.abs(values).max()), 1.0, 0))
     return tuple(notes)
 
 
+def _transposed(node: onnx.NodeProto) -> bool:
+    """Whether a Gemm's weights are [outputs, inputs]."""
+    return any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+
+
 def _scaled(
-    graph: onnx.GraphProto, node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto], note: WeightNote
+    graph: onnx.GraphProto, node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto], weights: Array, undo: Array
 ) -> list[onnx.NodeProto]:
-    """Give a node scaled weights of its own; return the nodes that undo it (and add the bias after that)."""
-    weight = f"{node.name}.weight.scaled"
-    values = numpy_helper.to_array(tensors[note.name]) * np.float32(note.scale)
-    graph.initializer.append(numpy_helper.from_array(values, weight))
-    graph.initializer.append(numpy_helper.from_array(np.array(1 / note.scale, np.float32), f"{weight}.undo"))
-    node.input[_WEIGHTED[node.op_type]] = weight
-    result, node.output[0] = node.output[0], f"{node.name}.scaled"
+    """Give a node scaled weights of its own; return the nodes that undo it per channel, and add the bias after that."""
+    shape = (1, -1, 1, 1) if node.op_type == "Conv" else (-1,)
+    name = node.name
+
+    def constant(suffix: str, values: Array) -> str:
+        graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), f"{name}.{suffix}"))
+        return f"{name}.{suffix}"
+
+    node.input[_WEIGHTED[node.op_type]] = constant("weight.scaled", weights)
+    factors = constant("weight.undo", undo.reshape(shape))
+    result, node.output[0] = node.output[0], f"{name}.scaled"
     if len(node.input) < 3:
-        return [helper.make_node("Mul", [node.output[0], f"{weight}.undo"], [result], name=f"{node.name}.undo")]
-    bias = numpy_helper.to_array(tensors[node.input[2]])
-    shape = (1, -1, 1, 1) if node.op_type == "Conv" else bias.shape
-    graph.initializer.append(numpy_helper.from_array(bias.reshape(shape), f"{node.name}.bias.late"))
+        return [helper.make_node("Mul", [node.output[0], factors], [result], name=f"{name}.undo")]
+    bias = constant("bias.late", numpy_helper.to_array(tensors[node.input[2]]).reshape(shape))
     del node.input[2]
-    unscaled = f"{node.name}.unscaled"
+    unscaled = f"{name}.unscaled"
     return [
-        helper.make_node("Mul", [node.output[0], f"{weight}.undo"], [unscaled], name=f"{node.name}.undo"),
-        helper.make_node("Add", [unscaled, f"{node.name}.bias.late"], [result], name=f"{node.name}.late"),
+        helper.make_node("Mul", [node.output[0], factors], [unscaled], name=f"{name}.undo"),
+        helper.make_node("Add", [unscaled, bias], [result], name=f"{name}.late"),
     ]
 
 

@@ -416,7 +416,7 @@ def test_weights_beyond_fp16_are_scaled_and_said(
     notes = manifest.engine.notes[1:]
     assert len(notes) == 1
     assert notes[0].startswith(f"{name} (largest {largest}) {reason}")
-    assert "scaled by" in notes[0]
+    assert "scaled, and back" in notes[0]
     graph = onnx.load(tmp_path / "e" / "model.onnx").graph
     assert all(np.isfinite(numpy_helper.to_array(tensor)).all() for tensor in graph.initializer)
     assert name not in [tensor.name for tensor in graph.initializer]

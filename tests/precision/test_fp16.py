@@ -78,8 +78,36 @@ def test_weights_of_any_size_survive(log, seed, with_bias):
     assert np.isfinite(found).all()
     if np.abs(weight).max() > LARGEST or np.abs(weight).max() < 2.0**-20:
         assert notes[0].name == "w"
-        assert "scaled by" in str(notes[0])
+        assert "scaled, and back" in str(notes[0])
         assert "w" not in {tensor.name for tensor in typed.graph.initializer}
+
+
+@pytest.mark.parametrize("kind", ["Conv", "MatMul", "Gemm", "Gemm transposed"])
+def test_one_channel_too_large_leaves_the_others_alone(kind):
+    weight = RNG.standard_normal((4, 3)).astype(np.float32)
+    weight[2] *= 1e6
+    x = (RNG.standard_normal((1, 3)) * 1e-3).astype(np.float16)
+    if kind == "Conv":
+        model, x = conv_graph(weight[:, :, None, None], np.ones(4)), np.tile(x[:, :, None, None], (1, 1, 4, 4))
+    else:
+        stored = weight if kind == "Gemm transposed" else weight.T
+        attributes = {"transB": 1} if kind == "Gemm transposed" else {}
+        inputs = ["x", "w", "b"] if kind != "MatMul" else ["x", "w"]
+        graph = helper.make_graph(
+            [helper.make_node(kind.split()[0], inputs, ["y"], name="product", **attributes)],
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+            [
+                numpy_helper.from_array(np.ascontiguousarray(stored), "w"),
+                numpy_helper.from_array(np.ones(4, np.float32), "b"),
+            ],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    typed, (note,) = lower_fp16(model)
+    assert "1 channel scaled" in str(note)
+    expected, found = run(model, {"x": x.astype(np.float32)}), run(emulate(typed), {"x": x})
+    np.testing.assert_allclose(found.astype(np.float64), expected, rtol=4e-3, atol=1e-5)
 
 
 def test_ordinary_weights_are_left_alone():

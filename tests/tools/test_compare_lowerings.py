@@ -28,9 +28,9 @@ def _rows(kind: str, *cases: str) -> list[tool.Row]:
 
 
 def test_arranged_graph_computes_right_and_keeps_nothing_in_fp32():
-    (row,) = _rows("arranged images", "to 900")
+    (row,) = _rows("arranged images", "× 200")
     assert (row.valid, row.casts, row.pairs, row.fp32, row.epsilon) == ("yes", 1, 0, {}, "")
-    assert row.tokens == pytest.approx(900)
+    assert row.tokens < 200  # balanced by the export, from more than a thousand
     assert row.error < 1e-2
 
 
