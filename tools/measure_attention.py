@@ -65,7 +65,7 @@ def show_forms(jobs: Iterable[Job]) -> None:
     header = ("formulation", "kernels", "MB", "GMACs added", "predicted Orin ms", "safe in FP16", "error")
     for name, size in jobs:
         print(f"{_title(name, size)}\n")
-        base = applied(exported(name, size), passes._resize)
+        base = applied(exported(name, size), passes.resize_upsampling)
         reference, _ = compile_fp16(_changed(named[REFERENCE], base))
 
         def rows(base: ModelProto = base, reference: Cost = reference) -> Iterator[tuple[object, ...]]:
@@ -92,13 +92,13 @@ def show_passes(jobs: Iterable[Job]) -> None:
     for name, size in jobs:
         print(f"{_title(name, size)}\n")
         base = exported(name, size)
-        reference, _ = compile_fp16(applied(base, passes._resize, named[REFERENCE]))
+        reference, _ = compile_fp16(applied(base, passes.resize_upsampling, named[REFERENCE]))
         steps: dict[str, tuple[Change, ...]] = {
-            "reference": (passes._resize, named[REFERENCE]),
+            "reference": (passes.resize_upsampling, named[REFERENCE]),
             "as exported": (),
             "+ attention": (ours,),
-            "+ Resize": (ours, passes._resize),
-            "+ merged shortcuts (all of `arrange`)": (ours, passes._merge_shortcuts, passes._resize),
+            "+ Resize": (ours, passes.resize_upsampling),
+            "+ merged shortcuts (all of `arrange`)": (ours, passes.merge_shortcuts, passes.resize_upsampling),
         }
         costs = ((step, compile_fp16(applied(base, *parts))[0]) for step, parts in steps.items())
         table(("graph", "kernels", "MB", "GMACs added", "predicted Orin ms"),
@@ -127,7 +127,7 @@ def show_bound(jobs: Iterable[Job]) -> None:
         _, plan = compile_fp16(model)
         least, found = least_traffic(model), plan_traffic(plan)
         base = exported(name, size)
-        _, naive = compile_fp16(applied(base, passes._resize, changes()[REFERENCE]))
+        _, naive = compile_fp16(applied(base, passes.resize_upsampling, changes()[REFERENCE]))
         before = plan_traffic(naive)
         columns = (least, found, before)
         rows = [(kind, *(f"{column[kind] / 1e6:.1f}" for column in columns)) for kind in (*GROUPS, OTHER)]
@@ -140,7 +140,7 @@ def show_ends(jobs: Iterable[Job]) -> None:
     for name, size in jobs:
         print(f"{_title(name, size)}\n")
         base = exported(name, size)
-        naive, _ = compile_fp16(applied(base, passes._resize, changes()[REFERENCE]))
+        naive, _ = compile_fp16(applied(base, passes.resize_upsampling, changes()[REFERENCE]))
         ends = surroundings(size, find_model(name).classes)
         before, after = (replace(compile_typed(model)[0], transfer=0) for model in ends)  # all stays on the device
         chain = replace(before + naive + after, transfer=(3 + 1) * size[0] * size[1])

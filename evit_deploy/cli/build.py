@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +98,7 @@ def _report(folder: Path, manifest: Manifest, written: bool) -> None:
     if engine.state == "lowered":
         typer.echo(f"\n{folder}  lowered, checked by {manifest.agreement.method}")
         typer.echo("next, on the device (TensorRT 10; 11 needs no --stronglyTyped):")
-        typer.echo(f"  trtexec --onnx={folder / manifest.graph.file} --stronglyTyped --saveEngine=engine.plan")
+        typer.echo(f"  {trtexec(folder, manifest)}")
         return
     typer.echo(f"\n{folder}  by {engine.compiler} {engine.compiler_version}")
     if manifest.agreement.method != ITSELF:
@@ -105,6 +106,19 @@ def _report(folder: Path, manifest: Manifest, written: bool) -> None:
         typer.echo(f"next:  evit-deploy inspect {folder}")
         return
     typer.echo(f"next:  evit-deploy run {folder} IMAGE    or    evit-deploy profile {folder}")
+
+
+def trtexec(folder: Path, manifest: Manifest) -> str:
+    """The command that compiles a lowered engine on its device, for TensorRT 10."""
+    graph, (low, high) = manifest.graph, manifest.graph.batch
+    parts = ["trtexec", f"--onnx={folder / graph.file}", "--stronglyTyped", "--saveEngine=engine.plan"]
+    if graph.precision == "fp32":
+        parts.append("--noTF32")  # what was verified is FP32
+    if low != high:
+        shape = "x".join(map(str, graph.inputs[0].shape[1:]))
+        for option, batch in (("min", low), ("opt", high), ("max", high)):
+            parts.append(f"--{option}Shapes={graph.inputs[0].name}:{batch}x{shape}")
+    return shlex.join(parts)
 
 
 def _exports(workspace: Path) -> list[Path]:

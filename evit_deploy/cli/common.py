@@ -172,6 +172,7 @@ def layer_table(layers: Sequence[LayerError], limit: float, count: int = 15) -> 
     if first is None:
         typer.echo(f"\nno tensor is beyond relative L2 {limit:.0e} or not finite")
         return
+    typer.echo("\nerrors of inner tensors may carry no weight or cancel: what counts is the comparison above", nl=False)
     amount = f"{first.nonfinite} values not finite" if first.nonfinite else f"relative L2 {first.relative_l2:.1e}"
     typer.echo(f"\nfirst beyond relative L2 {limit:.0e}: {first.name} ({first.op}), {amount}, ", nl=False)
     typer.echo(f"largest value {first.largest:.3g}, headroom {first.headroom:.3g}")

@@ -58,10 +58,18 @@ def _require_plan(folder: Path, manifest: Manifest) -> None:
     keepers = [name for name in COMPILERS if get_compiler(name).keeps_plan]
     raise UsageError(
         f"{folder} holds no plan of its kernels",
-        found=f"an engine compiled by {manifest.engine.compiler}" if manifest.engine else "an export",
+        found=_kind(manifest),
         expected=f"an engine compiled by {' or '.join(keepers)}",
         fix="evit-deploy build MODEL --target rtx --arch sm86",
     )
+
+
+def _kind(manifest: Manifest) -> str:
+    if manifest.engine is None:
+        return "an export"
+    if manifest.engine.state == "lowered":
+        return "a lowered engine, which its device compiles"
+    return f"an engine compiled by {manifest.engine.compiler}"
 
 
 def _row(number: int, kernel: Kernel) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.engines.compiler import Compiler, choose_arch, choose_compiler
-from evit_deploy.engines.lowering import check_opset, emulated, lower_graph
+from evit_deploy.engines.lowering import check_opset, emulated, lower_graph, lowering_key
 from evit_deploy.errors import ArtifactError, EvitError, UnavailableError, UsageError, extra
 from evit_deploy.manifest import (
     EngineInfo,
@@ -78,6 +78,8 @@ def build_engine(
         if REFERENCE not in source.files:
             raise ArtifactError(f"{export} lists no {REFERENCE}", fix="write the export again, or copy it again")
         check_opset(source.graph.opset, spec)
+    if form == "conv" and source.graph.batch != (1, 1):
+        form = "matmul"  # a convolution has one set of weights for the whole batch
     key = _key(source, spec, precision, chosen, arch, form)
     if (existing := read_existing(folder, key)) is not None:
         return existing, False
@@ -92,7 +94,11 @@ def build_engine(
         manifest = _manifest(source, spec, precision, chosen, arch, entry, key)
         assert manifest.engine is not None
         if form is not None:
-            reason = "as asked for" if attention else f"the choice for {spec.name}"
+            reason = f"the choice for {spec.name}"
+            if form != (attention or spec.attention):
+                reason = "because 'conv' is for batch 1"
+            elif attention:
+                reason = "as asked for"
             notes = (f"attention arranged as '{form}', {reason}", *notes)
             manifest = replace(manifest, engine=replace(manifest.engine, attention=form, notes=notes))
         manifest = _verified(writer.folder, manifest, spec, progress)
@@ -142,6 +148,7 @@ def _key(
         compiler=[compiler.name, compiler.version()] if compiler else None,
         arch=arch,
         attention=form,
+        lowering=lowering_key() if form else None,
         machine=describe()["processor"],
         tool=evit_deploy.__version__,
     )

@@ -21,6 +21,22 @@ OPSETS = {"JetPack 6.1 to 6.2 (TensorRT 10.3)": 20, "JetPack 7.2 (TensorRT 10.16
 """Largest opset by release: "Supported ONNX Operators" of onnx-tensorrt for 10.3, and for 10.15, next below 10.16."""
 
 
+LOWERING = 1
+"""Raised whenever a lowered graph changes, so that engines of an earlier lowering are built again."""
+
+
+def lowering_key() -> list[object]:
+    """What the typed graph depends on beside the export: this code, and the libraries that write and emulate it.
+
+    Raises:
+        MissingExtraError: One of them is not installed.
+    """
+    with extra("export", "Lowering a graph"):
+        import onnx
+        import onnxruntime
+    return [LOWERING, onnx.__version__, onnxruntime.__version__]
+
+
 def check_opset(opset: int, spec: TargetSpec) -> None:
     """Refuse a graph of an opset that a target's TensorRT may not read.
 

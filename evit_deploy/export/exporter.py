@@ -23,7 +23,7 @@ import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.data.images import Frame
 from evit_deploy.errors import UsageError
-from evit_deploy.export.graph import DeployGraph
+from evit_deploy.export.graph import FORM, DeployGraph
 from evit_deploy.export.peaks import Peaks, record_peaks
 from evit_deploy.export.reference import choose_frames, make_reference
 from evit_deploy.export.trace import check_graph, check_opset, hide_output, trace
@@ -218,6 +218,7 @@ def _key(plan: _Plan, weights: Weights, frames: Sequence[Frame]) -> str:
         source=weights.source,
         frames=pixels.hexdigest(),
         tool=evit_deploy.__version__,
+        form=FORM,
         **choice,
         **_versions(),
     )

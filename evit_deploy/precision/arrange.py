@@ -44,18 +44,19 @@ def arrange(model: onnx.ModelProto, attention: str = "conv") -> onnx.ModelProto:
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    result = _apply(result, _cast_image_first)
-    result = _apply(result, _classify_by_tournament)
+    result = apply_pass(result, _cast_image_first)
+    result = apply_pass(result, _classify_by_tournament)
     form = FORMS[attention]
     if form is not None:
-        result = _apply(result, lambda view: arrange_attention(view, form))
-        result = _apply(result, _merge_shortcuts)
-        result = _apply(result, _resize)
+        result = apply_pass(result, lambda view: arrange_attention(view, form))
+        result = apply_pass(result, merge_shortcuts)
+        result = apply_pass(result, resize_upsampling)
     onnx.checker.check_model(result, full_check=True)
     return result
 
 
-def _apply(model: onnx.ModelProto, change: Callable[[GraphView], None]) -> onnx.ModelProto:
+def apply_pass(model: onnx.ModelProto, change: Callable[[GraphView], None]) -> onnx.ModelProto:
+    """Let one pass change a model; each sees the shapes and readers of the graph as the one before left it."""
     view = GraphView(model)
     change(view)
     return view.finish()
@@ -75,7 +76,7 @@ def _cast_image_first(view: GraphView) -> None:
     view.replace([transpose, cast, subtract], scope.nodes)
 
 
-def _resize(view: GraphView) -> None:
+def resize_upsampling(view: GraphView) -> None:
     """Bicubic upsampling as the export writes it (pad, convolution, DepthToSpace) → Resize."""
     for pad in [node for node in view.graph.node if node.op_type == "Pad"]:
         nodes = chain(view, pad.output[0], ("Reshape", "Conv", "DepthToSpace", "Reshape"))
@@ -132,7 +133,7 @@ def _play(scope: Scope, players: list[tuple[str, str]]) -> tuple[str, str]:
     return players[0]
 
 
-def _merge_shortcuts(view: GraphView) -> None:
+def merge_shortcuts(view: GraphView) -> None:
     """E(x + P h) → [E, E P] [x; h] for 1×1 convolutions P and E where nothing else reads the sum.
 
     Only where x comes straight from a 1×1 convolution: the compiler lets that one write beside h, but copies other x.
@@ -166,11 +167,13 @@ def _merged(view: GraphView, project: onnx.NodeProto, expand: onnx.NodeProto) ->
 
 def _is_pointwise(view: GraphView, node: onnx.NodeProto | None) -> bool:
     """Whether a node is a plain 1×1 convolution with constant weights and bias."""
-    if node is None or node.op_type != "Conv" or len(node.input) != 3 or node.input[1] not in view.initializers:
+    if node is None or view.dropped(node) or node.op_type != "Conv" or len(node.input) != 3:
+        return False
+    if node.input[1] not in view.initializers:
         return False
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     plain = view.shapes[node.input[1]][2:] == (1, 1) and attributes.get("group", 1) == 1
-    return plain and set(attributes.get("strides", [1])) == {1}
+    return plain and set(attributes.get("strides", [1])) == {1} and not any(attributes.get("pads", [0]))
 
 
 def chain(view: GraphView, start: str, kinds: tuple[str, ...]) -> list[onnx.NodeProto]:

@@ -13,7 +13,7 @@ docs/precision.md compares this with the libraries that convert graphs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -28,11 +28,14 @@ LARGEST = 65504.0
 _LOSS = 2.0**-10
 """Relative L2 error of a converted tensor beyond which it is scaled; rounding to nearest alone costs about 2^-12."""
 
+SMALLEST = 2.0**-24
+"""Smallest positive FP16 number."""
+
 _FARTHEST = 2.0**14
 """Largest factor a tensor is scaled by: the factor and its inverse are FP16 numbers of full precision."""
 
 _KEPT_FP32 = {"Resize": (1, 2)}  # ONNX wants the roi and the scales of a Resize in FP32
-_WEIGHTED = {"Conv": 1, "Gemm": 1, "MatMul": 1}
+_WEIGHTED = {"Conv", "Gemm", "MatMul"}
 _DOMAINS = {"", "ai.onnx"}
 
 
@@ -145,59 +148,65 @@ def _kept_fp32(graph: onnx.GraphProto) -> set[str]:
 
 
 def _scale_weights(graph: onnx.GraphProto) -> tuple[WeightNote, ...]:
-    """Scale weight tensors that FP16 would hurt, and scale their nodes' results back."""
+    """Scale channels of weights that FP16 would hurt, and scale their nodes' results back."""
     tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     notes, nodes = [], []
     for node in graph.node:
         nodes.append(node)
-        name = _weight(node, tensors)
-        note = _note(tensors[name]) if name else None
-        if note is not None:
-            weights = numpy_helper.to_array(tensors[note.name])
-            axis = 0 if node.op_type == "Conv" or _transposed(node) else weights.ndim - 1
-            rows = np.moveaxis(weights, axis, 0)
-            scales = _channel_scales(rows.reshape(len(rows), -1))
-            notes.append(replace(note, channels=int((scales != 1).sum())))
-            scaled = np.moveaxis((rows.T * scales.astype(np.float32)).T, 0, axis)
-            nodes += _scaled(graph, node, tensors, np.ascontiguousarray(scaled), 1 / scales)
+        place = _weight(node, tensors)
+        if place is None:
+            continue
+        index, axis = place
+        name = node.input[index]
+        rows = np.moveaxis(numpy_helper.to_array(tensors[name]), axis, 0)
+        scales, loss = _channel_scales(rows.reshape(len(rows), -1))
+        if loss <= _LOSS:
+            continue
+        notes.append(WeightNote(name, float(np.abs(rows).max()), loss, int((scales != 1).sum())))
+        weights = np.moveaxis((rows.T * scales.astype(np.float32)).T, 0, axis)
+        nodes += _scaled(graph, node, tensors, index, np.ascontiguousarray(weights), 1 / scales)
     del graph.node[:]
     graph.node.extend(nodes)
     return tuple(notes)
 
 
-def _weight(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> str | None:
-    """Name of a node's constant weights, if they can be scaled."""
-    index = _WEIGHTED.get(node.op_type)
-    if index is None or node.input[index] not in tensors:
-        return None
-    if any(name not in tensors for name in node.input[2:]):
+def _weight(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> tuple[int, int] | None:
+    """Input that holds a node's constant weights, and their axis of output channels; None to leave them alone."""
+    if node.op_type not in _WEIGHTED or any(name not in tensors for name in node.input[2:]):
         return None  # a computed bias cannot be moved behind the scaling
     if any(attribute.name in ("alpha", "beta") and attribute.f != 1 for attribute in node.attribute):
         return None
-    return str(node.input[index])
+    if node.input[1] in tensors:
+        dims = len(tensors[node.input[1]].dims)
+        return 1, 0 if node.op_type == "Conv" or _transposed(node) else dims - 1
+    if node.op_type == "MatMul" and node.input[0] in tensors and len(tensors[node.input[0]].dims) > 1:
+        return 0, len(tensors[node.input[0]].dims) - 2
+    return None
 
 
-def _note(tensor: onnx.TensorProto) -> WeightNote | None:
-    values = numpy_helper.to_array(tensor).astype(np.float64)
-    largest = float(np.abs(values).max(initial=0.0))
-    if largest == 0 or not np.isfinite(values).all():
-        return None  # nothing to scale; not-finite values are refused later
-    loss = float("inf") if largest > LARGEST else _loss(values)
-    return None if loss <= _LOSS else WeightNote(tensor.name, largest, loss, 0)
+def _channel_scales(values: Array) -> tuple[Array, float]:
+    """A power of two for each row of [channels, n] that FP16 does not hold, 1 elsewhere; and the worst row's loss.
 
-
-def _channel_scales(values: Array) -> Array:
-    """A power of two for each row of [channels, n]: 1 where FP16 holds the row, else what brings it to about 1."""
-    scales = np.ones(len(values))
+    Small rows are moved up no further than needed: the node's result grows with them before it is scaled back.
+    """
+    scales, worst = np.ones(len(values)), 0.0
     for index, row in enumerate(values.astype(np.float64)):
         largest = np.abs(row).max(initial=0.0)
-        if largest > LARGEST or (largest > 0 and _loss(row) > _LOSS):
-            scales[index] = np.clip(2.0 ** -np.round(np.log2(largest)), 1 / _FARTHEST, _FARTHEST)
-    return scales
+        if not np.isfinite(largest) or largest * _FARTHEST < SMALLEST:
+            continue  # refused later, or zero in every respect
+        loss = float("inf") if largest > LARGEST else _loss(row)
+        worst = max(worst, loss)
+        if largest > LARGEST:
+            scales[index] = max(2.0 ** -np.round(np.log2(largest)), 1 / _FARTHEST)
+        while loss > _LOSS and scales[index] >= 1 and scales[index] < _FARTHEST and _loss(row * scales[index]) > _LOSS:
+            scales[index] *= 2
+    return scales, worst
 
 
 def _loss(values: Array) -> float:
-    """Relative L2 error of converting values to FP16."""
+    """Relative L2 error of converting values to FP16; 0 for zeros."""
+    if not values.any():
+        return 0.0
     error = np.linalg.norm(values - values.astype(np.float16).astype(np.float64))
     return float(error / np.linalg.norm(values))
 
@@ -220,17 +229,22 @@ def _transposed(node: onnx.NodeProto) -> bool:
 
 
 def _scaled(
-    graph: onnx.GraphProto, node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto], weights: Array, undo: Array
+    graph: onnx.GraphProto,
+    node: onnx.NodeProto,
+    tensors: dict[str, onnx.TensorProto],
+    index: int,
+    weights: Array,
+    undo: Array,
 ) -> list[onnx.NodeProto]:
     """Give a node scaled weights of its own; return the nodes that undo it per channel, and add the bias after that."""
-    shape = (1, -1, 1, 1) if node.op_type == "Conv" else (-1,)
+    shape = (1, -1, 1, 1) if node.op_type == "Conv" else (-1, 1) if index == 0 else (-1,)
     name = node.name
 
     def constant(suffix: str, values: Array) -> str:
         graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), f"{name}.{suffix}"))
         return f"{name}.{suffix}"
 
-    node.input[_WEIGHTED[node.op_type]] = constant("weight.scaled", weights)
+    node.input[index] = constant("weight.scaled", weights)
     factors = constant("weight.undo", undo.reshape(shape))
     result, node.output[0] = node.output[0], f"{name}.scaled"
     if len(node.input) < 3:

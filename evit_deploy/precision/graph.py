@@ -46,6 +46,10 @@ class GraphView:
         """All nodes that read a tensor."""
         return [node for node in self.graph.node if name in node.input and id(node) not in self._dropped]
 
+    def dropped(self, node: onnx.NodeProto) -> bool:
+        """Whether a node has been replaced."""
+        return id(node) in self._dropped
+
     def used_once(self, name: str) -> bool:
         """Whether exactly one node input, and no graph output, is this tensor."""
         return self._uses[name] == 1

@@ -16,7 +16,7 @@ from evit_deploy.progress import Progress, silent
 if TYPE_CHECKING:
     from evit_deploy.precision.locate import LayerError
 
-TYPED = ("fp16", "int8")
+TYPED = ("fp16",)
 
 
 def engine_layers(folder: Path, progress: Progress = silent) -> tuple[LayerError, ...]:

@@ -98,6 +98,28 @@ def test_a_precision_that_cpus_do_not_have(precision: str, reason: str, export: 
     assert entries(tmp_path) == []
 
 
+def test_a_batch_takes_the_matmul_form_and_says_so(tmp_path: Path) -> None:
+    options = ExportOptions(weights="random", resolution=SMALL, batch=(1, 2), output="logits")
+    export_model("b0-seg", tmp_path / "export" / "b0-seg", options)
+    manifest, _ = build_engine(tmp_path / "export" / "b0-seg", tmp_path / "e", target="orin", precision="fp32")
+    assert manifest.engine is not None
+    assert manifest.engine.attention == "matmul"
+    assert "because 'conv' is for batch 1" in manifest.engine.notes[0]
+
+
+@pytest.mark.parametrize("constant", ["lowering.LOWERING", "lowering.onnx"])
+def test_another_lowering_is_another_engine(
+    constant: str, export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert build_engine(export, tmp_path / "e", target="orin", precision="fp32")[1]
+    assert not build_engine(export, tmp_path / "e", target="orin", precision="fp32")[1]
+    if constant.endswith("LOWERING"):
+        monkeypatch.setattr("evit_deploy.engines.lowering.LOWERING", 0)
+    else:
+        monkeypatch.setattr(onnx, "__version__", "0")
+    assert build_engine(export, tmp_path / "e", target="orin", precision="fp32")[1]
+
+
 @pytest.mark.parametrize("target", [name for name, spec in TARGETS.items() if spec.attention])
 @pytest.mark.parametrize(("precision", "reason"), [("bf16", "not offered on GPUs"), ("int8", "")])
 def test_a_precision_that_gpus_do_not_have(

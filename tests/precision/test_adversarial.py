@@ -69,8 +69,8 @@ def mixture(attention, index):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("attack", "plain_is_nan"), [(None, True), (large, True), (small, True), (mixture, True)])
-def test_ours_agrees_where_the_usual_graph_is_nan(attack, plain_is_nan):
+@pytest.mark.parametrize("attack", [None, large, small, mixture])
+def test_ours_agrees_where_the_usual_graph_is_nan(attack):
     model = create_model("b1-seg", weights="demo")
     with torch.no_grad():
         for index, module in enumerate(m for m in model.modules() if isinstance(m, MultiScaleLinearAttention)):
@@ -92,4 +92,4 @@ def test_ours_agrees_where_the_usual_graph_is_nan(attack, plain_is_nan):
     plain, _ = lower_fp16(plain_graph(copy.deepcopy(model), SPEC, SIZE))
     (broken,) = FaithfulGraph(plain).infer({"image": floats.astype(np.float16)})["logits"]
     print(f"usual graph: {np.isnan(broken).mean():.0%} NaN")
-    assert np.isnan(broken).any() == plain_is_nan
+    assert np.isnan(broken).all()

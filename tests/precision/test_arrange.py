@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from evit_deploy.errors import ArtifactError
 from evit_deploy.export import ExportOptions, export_model
-from evit_deploy.precision.arrange import _apply, _merge_shortcuts, arrange
+from evit_deploy.precision.arrange import apply_pass, arrange, merge_shortcuts
 from evit_deploy.precision.attention import FORMS
 from evit_deploy.precision.faithful import with_logits
 
@@ -104,7 +104,7 @@ def test_the_original_is_left_alone(exported):
 
 def test_the_shortcut_before_downsampling_is_merged():
     """b1 has it at the end of its first stage; b0's sums feed what the compiler would have to copy."""
-    arranged = _apply(small_network(), _merge_shortcuts)
+    arranged = apply_pass(small_network(), merge_shortcuts)
     (concat,) = [node for node in arranged.graph.node if node.op_type == "Concat"]
     assert list(concat.input) == ["x1", "h"]
     assert kinds(arranged)["Conv"] == 4

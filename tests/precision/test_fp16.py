@@ -110,6 +110,47 @@ def test_one_channel_too_large_leaves_the_others_alone(kind):
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=4e-3, atol=1e-5)
 
 
+def test_small_weights_do_not_make_the_inner_result_overflow():
+    """Many inputs of one sign: scaled up as far as possible, the sum would leave FP16 before it is scaled back."""
+    weight = np.abs(RNG.standard_normal((8, 512, 1, 1))) * 5e-6
+    model = conv_graph(weight)
+    x = np.abs(RNG.standard_normal((1, 512, 4, 4)) * 3000).astype(np.float16)
+    typed, notes = lower_fp16(model)
+    expected, found = run(model, {"x": x.astype(np.float32)}), run(emulate(typed), {"x": x})
+    assert notes
+    assert relative(found, expected.astype(np.float64)) < 2e-3
+
+
+def test_one_small_channel_is_seen_among_large_ones():
+    weight = RNG.standard_normal((8, 64, 1, 1))
+    weight[3] *= 1e-6
+    model = conv_graph(weight)
+    x = (RNG.standard_normal((1, 64, 4, 4)) * 100).astype(np.float16)
+    typed, (note,) = lower_fp16(model)
+    assert "1 channel scaled" in str(note)
+    expected, found = run(model, {"x": x.astype(np.float32)}), run(emulate(typed), {"x": x})
+    assert relative(found[:, 3], expected[:, 3].astype(np.float64)) < 2e-3
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e5])
+def test_a_constant_on_the_left_of_a_product(size):
+    """As the projection stands in the arranged attention."""
+    weight = (RNG.standard_normal((4, 6)) * size).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["w", "x"], ["y"], name="product")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [6, 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 5])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = (RNG.standard_normal((6, 5)) * min(1e4, 10 / size)).astype(np.float16)
+    typed, notes = lower_fp16(model)
+    assert notes
+    expected, found = run(model, {"x": x.astype(np.float32)}), run(emulate(typed), {"x": x})
+    assert relative(found, expected.astype(np.float64)) < 2e-3
+
+
 def test_ordinary_weights_are_left_alone():
     model = conv_graph(RNG.standard_normal((4, 3, 1, 1)), np.ones(4))
     typed, notes = lower_fp16(model)
