@@ -87,7 +87,7 @@ class AttentionForm:
 
     Attributes:
         product: "conv": the last product is a convolution with computed weights; "matmul": it is a MatMul.
-        dense: All heads are multiplied at once; None: where `DENSE_PRODUCTS` says so.
+        dense: All heads are multiplied at once; None: where that pays.
     """
 
     product: str = "conv"
@@ -173,6 +173,12 @@ def _read_block(view: GraphView, scope: str, nodes: list[onnx.NodeProto]) -> Att
     )
 
 
+def _dense_pays(block: AttentionBlock) -> bool:
+    """Whether one kernel less is worth a matrix [D, D] for all heads: few tokens would not repay its traffic."""
+    products = (block.tokens + block.channels) * block.width**2
+    return block.tokens >= block.width and products <= DENSE_PRODUCTS
+
+
 class _Axes:
     """Shapes and axes behind a batch axis that batch 1 leaves out: an axis of size 1 keeps the compiler from fusing."""
 
@@ -195,8 +201,7 @@ def write_block(scope: Scope, block: AttentionBlock, form: AttentionForm) -> Non
     q, k, v = _tokens(scope, block, at)
     weights, mean = _token_weights(scope, block, k, at)
     mixed = _channel_weights(scope, block, q, mean, at)
-    products = (block.tokens + block.channels) * block.width**2
-    dense = products <= DENSE_PRODUCTS if form.dense is None else form.dense
+    dense = _dense_pays(block) if form.dense is None else form.dense
     make_values = _dense_values if dense else _headwise_values
     values = make_values(scope, block, weights, v, at)
     if form.product == "conv" and block.batch == 1:
