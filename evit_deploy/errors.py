@@ -66,6 +66,12 @@ class MissingExtraError(UnavailableError):
         )
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception of a library says; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 @contextmanager
 def extra(name: str, purpose: str) -> Iterator[None]:
     """Imports inside belong to an optional extra.

@@ -18,10 +18,11 @@ from evit_deploy.export.rewrite import LIFT, TokenScale
 from evit_deploy.models.attention import EPSILON
 from evit_deploy.precision import attention as ours
 from evit_deploy.precision.attention import AttentionBlock, AttentionForm, arrange_attention, find_blocks
+from evit_deploy.precision.fp16 import SMALLEST_NORMAL
 from evit_deploy.precision.graph import Array, GraphView, Scope
+from evit_deploy.precision.merging import merge_aggregation
 
 _TOKENS_PER_BLOCK = 64
-_FLOOR = 2.0**-14
 _ONE = ours._Axes(1)
 """Shapes without a batch axis: every form here is for batch 1."""
 
@@ -131,7 +132,7 @@ def _scales(scope: Scope, block: AttentionBlock, form: Form) -> list[str]:
     fine = scope.op("Conv", block.source, scope.constant("qkv.weight", block.qkv))
     pads, groups = [block.depthwise.shape[2] // 2] * 4, len(block.mixing) // block.head_dim
     if form.merged:
-        weight = ours.merge_aggregation(block.depthwise, block.mixing)
+        weight = merge_aggregation(block.depthwise, block.mixing)
         return [fine, scope.op("Conv", fine, scope.constant("aggreg.weight", weight), group=groups, pads=pads)]
     depthwise = scope.constant("depthwise.weight", block.depthwise)
     each = scope.op("Conv", fine, depthwise, group=len(block.depthwise), pads=pads)
@@ -310,7 +311,7 @@ def _blocked(scope: Scope, block: AttentionBlock, k: str, v: str) -> tuple[str, 
     sums = scope.reshape(scope.reduce("ReduceMean", sums, axis=0), heads, dim, dim)
     means = scope.reduce("ReduceMean", scope.reduce("ReduceMean", columns, axis=3), axis=0)  # [1, heads, d, 1]
     total = scope.op("Mul", scope.reshape(means, heads, dim, 1), scope.constant("size", float(size)))
-    averages = scope.op("Div", sums, scope.op("Max", total, scope.constant("floor", _FLOOR)))
+    averages = scope.op("Div", sums, scope.op("Max", total, scope.constant("floor", SMALLEST_NORMAL)))
     by_head: Array = block.projection.T.reshape(heads, dim, channels)
     values = scope.op("MatMul", averages, scope.constant("proj.weight", by_head))
     kernel = scope.op("Transpose", scope.reshape(values, block.width, channels), perm=[1, 0])

@@ -91,7 +91,7 @@ def projection() -> Array:
     while len(signs) < 2 * HEADS * DIM:
         signs = np.block([[signs, signs], [signs, -signs]])
     half = signs[: HEADS * DIM] / np.float64(2 ** round(np.log2(len(signs)) / 2))
-    return half.astype(np.float32)
+    return np.asarray(half, np.float32)
 
 
 def hard_cases() -> dict[str, Array]:

@@ -10,10 +10,13 @@ import torch.nn.functional as F
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from evit_deploy.export.exporter import preprocess_rules
 from evit_deploy.export.graph import LOGITS_STRIDE, PixelClassifier
 from evit_deploy.export.trace import hide_output, trace
+from evit_deploy.models.zoo import find_model
 from evit_deploy.precision.arrange import arrange
 
+_RULES = preprocess_rules(find_model("b1-seg"))
 _WIDTH = 64
 _MANY = 32
 
@@ -127,8 +130,8 @@ class _Normalise(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise as torchvision does."""
-        scaled = image.float() / 255 - torch.tensor((0.485, 0.456, 0.406))
-        return (scaled / torch.tensor((0.229, 0.224, 0.225))).permute(0, 3, 1, 2)
+        scaled = image.float() / 255 - torch.tensor(_RULES.mean)
+        return (scaled / torch.tensor(_RULES.std)).permute(0, 3, 1, 2)
 
 
 class _Classify(nn.Module):

@@ -30,11 +30,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
+from gpu_cost import compiled_plan
 from lowerings import CONTENDERS, GRAPHS, Contender, listening, make_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from evit_deploy.data.images import installed_photos, read_image
-from evit_deploy.engines.plan import read_plan
 from evit_deploy.engines.tensorrt_rtx import COMPILER
 from evit_deploy.export.exporter import preprocess_rules
 from evit_deploy.models import list_models
@@ -246,11 +246,8 @@ def _compile(model: onnx.ModelProto) -> dict[str, Any]:
     if COMPILER.version() is None:
         return {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        onnx.save(model, folder / "model.onnx")
         try:
-            COMPILER.compile(folder / "model.onnx", folder, "fp16", "sm80")
-            plan = read_plan(folder)
+            plan = compiled_plan(model, Path(name))
         except Exception as error:  # the compiler's refusals, and graphs that cannot be read at all
             return {"compiled": _brief(error)}
     return {"compiled": "yes", "kernels": len(plan.working), "megabytes": plan.traffic / 1e6}

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from evit_deploy.data.scenes import render_scene
+from evit_deploy.export.exporter import preprocess_rules
+from evit_deploy.models.zoo import find_model
 
 CLASSES = 19
-MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
-STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+RULES = preprocess_rules(find_model("b1-seg"))
+MEAN, STD = np.array(RULES.mean, np.float32), np.array(RULES.std, np.float32)
 Image = NDArray[np.uint8]
 
 

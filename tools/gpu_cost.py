@@ -12,13 +12,16 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
+from evit_deploy.engines.compiler import Job
 from evit_deploy.engines.flops import graph_math
 from evit_deploy.engines.plan import Kernel, Plan, read_plan
 from evit_deploy.engines.tensorrt_rtx import COMPILER
+from evit_deploy.precision.arrange import apply_pass
 from evit_deploy.precision.fp16 import lower_fp16
 from evit_deploy.precision.graph import GraphView
+from evit_deploy.progress import silent
 
-ARCH = "sm80"
+ARCH, GRAPH = "sm80", "model.onnx"
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 _WEIGHT_BYTES = 2
 
@@ -69,9 +72,7 @@ def applied(model: onnx.ModelProto, *changes: Callable[[GraphView], None]) -> on
     result = onnx.ModelProto()
     result.CopyFrom(model)
     for change in changes:
-        view = GraphView(result)
-        change(view)
-        result = view.finish()
+        result = apply_pass(result, change)
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -90,12 +91,16 @@ def compile_fp16(model: onnx.ModelProto, io: str = "fp32") -> tuple[Cost, Plan]:
 def compile_typed(typed: onnx.ModelProto) -> tuple[Cost, Plan]:
     """Compile a graph of whatever types, and read cost and plan."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        onnx.save(typed, folder / "model.onnx")
-        COMPILER.compile(folder / "model.onnx", folder, "fp16", ARCH)
-        plan = read_plan(folder)
-        macs = sum(graph_math(folder / "model.onnx").flops.values()) // 2
+        plan = compiled_plan(typed, Path(name))
+        macs = sum(graph_math(Path(name) / GRAPH).flops.values()) // 2
     return Cost(len(plan.working), plan.traffic, macs, _weights(typed), _transfer(typed)), plan
+
+
+def compiled_plan(typed: onnx.ModelProto, folder: Path) -> Plan:
+    """Write a graph of whatever types into a folder, compile it there for `ARCH`, and read the plan."""
+    onnx.save(typed, folder / GRAPH)
+    COMPILER.compile(Job(folder / GRAPH, folder, "fp16", ARCH), silent)
+    return read_plan(folder)
 
 
 def _weights(model: onnx.ModelProto) -> int:

@@ -22,9 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evit_deploy.export.exporter import preprocess_rules
-from evit_deploy.export.graph import DeployGraph
+from evit_deploy.export.graph import LOGITS, trace_deployed
 from evit_deploy.export.peaks import Peaks, record_peaks
 from evit_deploy.export.reference import choose_frames, make_reference
+from evit_deploy.export.rewrite import StaticAttention
 from evit_deploy.export.trace import hide_output, trace
 from evit_deploy.models import create_model
 from evit_deploy.models.attention import EPSILON, MultiScaleLinearAttention
@@ -121,13 +122,8 @@ def listening() -> Iterator[list[str]]:
         said += [str(warning.message) for warning in caught] + printed.getvalue().splitlines()
 
 
-class PlainAttention(nn.Module):
+class PlainAttention(StaticAttention):
     """The reference's attention as it is usually exported: a row of ones under v, sums over all tokens, an epsilon."""
-
-    def __init__(self, attention: MultiScaleLinearAttention) -> None:
-        super().__init__()
-        self.head_dim = attention.head_dim
-        self.qkv, self.aggreg, self.proj = attention.qkv, attention.aggreg, attention.proj
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to [B, C, H, W]."""
@@ -169,19 +165,22 @@ def plain_graph(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) 
 def arranged_images(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> onnx.ModelProto:
     """What this project gives to the compiler of a GPU, before typing: uint8 images in, class map or logits out."""
     output = "classes" if spec.task == "seg" else "logits"
-    peaks = _peaks(model, spec, resolution)
-    module = DeployGraph(model, preprocess_rules(spec), "image", output, peaks).eval()
-    outputs = ("classes", "logits") if output == "classes" else ("logits",)
-    graph = trace(module, torch.zeros(1, *resolution, 3, dtype=torch.uint8), outputs, 17, dynamic_batch=False)
-    if output == "classes":
-        hide_output(graph, "logits")
-    return arrange(graph, "conv")
+    return arrange(exported(model, spec, resolution, "image", output, _peaks(model, spec, resolution)), "conv")
 
 
 def arranged_floats(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> onnx.ModelProto:
     """The same with float NCHW in and logits out, as `plain_graph`: no Cast in it."""
-    module = DeployGraph(model, preprocess_rules(spec), "tensor", "logits", _peaks(model, spec, resolution)).eval()
-    return arrange(trace(module, torch.zeros(1, 3, *resolution), ("logits",), 17, dynamic_batch=False), "conv")
+    return arrange(exported(model, spec, resolution, "tensor", "logits", _peaks(model, spec, resolution)), "conv")
+
+
+def exported(
+    model: nn.Module, spec: ModelSpec, resolution: tuple[int, int], input: str, output: str, peaks: Peaks | None = None
+) -> onnx.ModelProto:
+    """The graph that ``evit-deploy export`` writes, unverified."""
+    graph = trace_deployed(model, preprocess_rules(spec), resolution, input, output, peaks=peaks)
+    if output != LOGITS:
+        hide_output(graph, LOGITS)
+    return graph
 
 
 def _peaks(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> Peaks:

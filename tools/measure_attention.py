@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
+import lowerings
 import torch
 from attention_forms import REFERENCE, Change, changes
 from attention_numbers import judge
@@ -25,9 +26,6 @@ from traffic_bound import GROUPS, OTHER, least_traffic, plan_traffic
 
 from evit_deploy.cli.common import parse_resolution
 from evit_deploy.engines.tensorrt_rtx import COMPILER
-from evit_deploy.export.exporter import preprocess_rules
-from evit_deploy.export.graph import DeployGraph
-from evit_deploy.export.trace import hide_output, trace
 from evit_deploy.models import create_model
 from evit_deploy.models.zoo import find_model
 from evit_deploy.precision import arrange as passes
@@ -39,14 +37,7 @@ Job = tuple[str, tuple[int, int]]
 
 def exported(name: str, size: tuple[int, int], input: str = "tensor", output: str = "logits") -> ModelProto:
     """The graph that ``evit-deploy export`` writes, unverified and of random weights."""
-    spec = find_model(name)
-    graph = DeployGraph(create_model(name, weights="random"), preprocess_rules(spec), input, output).eval()
-    example = torch.zeros(1, 3, *size) if input == "tensor" else torch.zeros(1, *size, 3, dtype=torch.uint8)
-    if output == "logits":
-        return trace(graph, example, ("logits",), 17, False)
-    model = trace(graph, example, (output, "logits"), 17, False)
-    hide_output(model, "logits")
-    return model
+    return lowerings.exported(create_model(name, weights="random"), find_model(name), size, input, output)
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

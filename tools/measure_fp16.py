@@ -11,14 +11,12 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import torch
 from demo_export import HELD_OUT
 
 from evit_deploy.data.metrics import ConfusionMatrix
 from evit_deploy.data.scenes import render_scene
 from evit_deploy.export.exporter import preprocess_rules
-from evit_deploy.export.graph import DeployGraph
-from evit_deploy.export.trace import trace
+from evit_deploy.export.graph import trace_deployed
 from evit_deploy.models import create_model, find_model
 from evit_deploy.precision.faithful import FaithfulGraph
 from evit_deploy.precision.lower import lower
@@ -33,9 +31,7 @@ def measure(name: str, size: tuple[int, int], scenes: int) -> dict[str, float]:
         scenes: How many held-out scenes.
     """
     spec = find_model(name)
-    module = DeployGraph(create_model(name, weights="demo"), preprocess_rules(spec), "image", "classes").eval()
-    example = torch.zeros(1, *size, 3, dtype=torch.uint8)
-    graph = trace(module, example, ("classes", "logits"), 17, dynamic_batch=False)
+    graph = trace_deployed(create_model(name, weights="demo"), preprocess_rules(spec), size, "image", "classes")
     exported, typed = FaithfulGraph(graph), FaithfulGraph(lower(graph, "fp16", "conv").model)
     matrices = ConfusionMatrix(spec.classes), ConfusionMatrix(spec.classes)
     agreement = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from evit_deploy.errors import MissingExtraError, UsageError
+from evit_deploy.errors import MissingExtraError, UsageError, first_line
 from evit_deploy.manifest.store import replace_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -62,7 +62,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(
             f"{path} is not an image that can be read",
-            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            found=first_line(error),
             expected=f"an 8-bit image, one of {', '.join(SUFFIXES)}",
         ) from error
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -17,16 +16,15 @@ import onnx
 import onnxruntime as ort
 import onnxsim
 import torch
-from torch import nn
 
 import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.data.images import Frame
 from evit_deploy.errors import UsageError
-from evit_deploy.export.graph import FORM, DeployGraph
-from evit_deploy.export.peaks import Peaks, record_peaks
+from evit_deploy.export.graph import FORM, LOGITS, trace_deployed
+from evit_deploy.export.peaks import record_peaks
 from evit_deploy.export.reference import choose_frames, make_reference
-from evit_deploy.export.trace import check_graph, check_opset, hide_output, trace
+from evit_deploy.export.trace import check_graph, check_opset, hide_output
 from evit_deploy.manifest import (
     Agreement,
     GraphInfo,
@@ -37,6 +35,7 @@ from evit_deploy.manifest import (
     WeightsInfo,
     content_key,
     read_existing,
+    utc_now,
     write_artifact,
 )
 from evit_deploy.models.build import build_model
@@ -53,7 +52,6 @@ MAX_BATCH = 64
 MAX_PIXELS = 4096 * 8192
 INPUTS = ("image", "tensor")
 OUTPUTS = ("classes", "confidence", "logits")
-LOGITS = "logits"
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,10 @@ def export_model(
         with progress("PyTorch", len(frames)) as step, record_peaks(model) as peaks:
             reference = make_reference(model, frames, rules, plan.resolution, step.advance)
         with progress("trace to ONNX"):
-            graph = _trace(model, plan, rules, peaks)
+            graph = trace_deployed(
+                model, rules, plan.resolution, plan.input, plan.output,
+                peaks=peaks, opset=plan.opset, batch=plan.batch,
+            )  # fmt: skip
         reference.save(writer.folder)
         everything = graph.SerializeToString()
         if plan.output != LOGITS:
@@ -230,22 +231,6 @@ def _versions() -> dict[str, str]:
     return {module.__name__: str(module.__version__) for module in modules}
 
 
-def _trace(model: nn.Module, plan: _Plan, rules: Preprocess, peaks: Peaks | None = None) -> onnx.ModelProto:
-    module = DeployGraph(model, rules, plan.input, plan.output, peaks).eval()
-    height, width = plan.resolution
-    batch = plan.batch[0]
-    if plan.input == "image":
-        example = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
-    else:
-        example = torch.zeros(batch, 3, height, width)
-    return trace(module, example, _output_names(plan.output), plan.opset, plan.batch[0] != plan.batch[1])
-
-
-def _output_names(output: str) -> tuple[str, ...]:
-    """Names of the traced graph's outputs: those asked for, and the logits."""
-    return {"classes": ("classes", LOGITS), "confidence": ("classes", "confidence", LOGITS)}.get(output, (LOGITS,))
-
-
 def _manifest(plan: _Plan, weights: Weights, frames: Sequence[Frame], graph: onnx.ModelProto, key: str) -> Manifest:
     spec = plan.spec
     info = GraphInfo(
@@ -262,7 +247,7 @@ def _manifest(plan: _Plan, weights: Weights, frames: Sequence[Frame], graph: onn
     return Manifest(
         kind="export",
         key=key,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created=utc_now(),
         tool=evit_deploy.__version__,
         model=ModelInfo(spec.name, spec.task, spec.dataset, spec.classes),
         weights=WeightsInfo(weights.source, weights.location, weights.sha256),

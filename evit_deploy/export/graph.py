@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import onnx
 import torch
 from torch import Tensor, nn
 
 from evit_deploy.export.peaks import Peaks
 from evit_deploy.export.rewrite import PhaseUpsample, deployable, fold_input_scale
+from evit_deploy.export.trace import trace
 from evit_deploy.manifest import Preprocess
 
+LOGITS = "logits"
 LOGITS_STRIDE = 8
 
-FORM = 2
+FORM = 3
 """Raised whenever the exported graph changes, so that exports of an earlier form are written again."""
 
 
@@ -48,6 +51,45 @@ class DeployGraph(nn.Module):
             image = image.permute(0, 3, 1, 2).float() - self.mean
         logits: Tensor = self.network(image)
         return (logits,) if self.classify is None else (*self.classify(logits), logits)
+
+
+def trace_deployed(
+    model: nn.Module,
+    rules: Preprocess,
+    resolution: tuple[int, int],
+    input: str,
+    output: str,
+    *,
+    peaks: Peaks | None = None,
+    opset: int = 17,
+    batch: tuple[int, int] = (1, 1),
+) -> onnx.ModelProto:
+    """Trace the `DeployGraph` of a model.
+
+    Args:
+        model: A model in eval mode; it is copied.
+        rules: Preprocessing.
+        resolution: (height, width).
+        input: "image" or "tensor".
+        output: "classes", "confidence" or "logits".
+        peaks: Largest values seen in the attention, to balance it by.
+        opset: ONNX opset, 17 to 20.
+        batch: (smallest, largest) batch; equal for a static graph.
+
+    Returns:
+        The graph; the logits are its last output, whatever was asked for.
+
+    Raises:
+        CheckFailedError: The graph is not the one that was meant.
+    """
+    module = DeployGraph(model, rules, input, output, peaks).eval()
+    low, high = batch
+    if input == "image":
+        example = torch.zeros(low, *resolution, 3, dtype=torch.uint8)
+    else:
+        example = torch.zeros(low, 3, *resolution)
+    names = {"classes": ("classes", LOGITS), "confidence": ("classes", "confidence", LOGITS)}.get(output, (LOGITS,))
+    return trace(module, example, names, opset, dynamic_batch=low != high)
 
 
 class PixelClassifier(nn.Module):

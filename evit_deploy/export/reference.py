@@ -12,8 +12,8 @@ from torch import nn
 
 from evit_deploy.data.images import Frame, installed_photos, list_images, read_image, scene_frame
 from evit_deploy.manifest import Preprocess
-from evit_deploy.runtime.preprocess import check_frame, fit_frame, normalise
-from evit_deploy.runtime.verify import Reference
+from evit_deploy.runtime.preprocess import check_frame, normalise
+from evit_deploy.runtime.reference import Reference, fit_exactly
 
 FRAMES, LARGE_FRAMES, LARGE_PIXELS = 3, 2, 1 << 20
 HELD_OUT_SEED = 2_000_000  # neither trained on nor part of the demo weights' evaluation
@@ -29,8 +29,11 @@ def choose_frames(images: Path | None, size: tuple[int, int]) -> list[Frame]:
     """
     if images is not None:
         return [Frame(path.name, read_image(path)) for path in list_images(images)]
-    count = LARGE_FRAMES if size[0] * size[1] > LARGE_PIXELS else FRAMES
+    large = size[0] * size[1] > LARGE_PIXELS
+    count = LARGE_FRAMES if large else FRAMES
     photos = [Frame(path.name, read_image(path)) for path in installed_photos()[: count - 1]]
+    if large:  # four times the pixels show nothing more, and travel with every engine
+        size = size[0] // 2, size[1] // 2
     return photos + [scene_frame(HELD_OUT_SEED + index, size) for index in range(count - len(photos))]
 
 
@@ -51,13 +54,14 @@ def make_reference(
         advance: Called after every frame.
     """
     settle_vector_library()
-    images = np.stack([fit_frame(check_frame(frame.image), rules, *resolution) for frame in frames])
+    whole = tuple(check_frame(frame.image) for frame in frames)
+    images = np.stack([fit_exactly(frame, rules, resolution) for frame in whole])
     logits = []
     for image in images:
         with torch.inference_mode():
             logits.append(model(torch.from_numpy(normalise(image[None], rules))).numpy()[0])
         advance()
-    return Reference(tuple(frame.name for frame in frames), images, np.stack(logits))
+    return Reference(tuple(frame.name for frame in frames), images, np.stack(logits), whole, rules)
 
 
 def settle_vector_library() -> None:

@@ -35,9 +35,6 @@ ATTENTION_BOUND = 1000.0
 LIFT = 64.0
 """Power of two that moves small values up: LIFT · ATTENTION_BOUND, rounding included, stays below 65,504."""
 
-SMALLEST_NORMAL = 2.0**-14
-"""The smallest FP16 number of full precision."""
-
 
 def deployable(model: nn.Module, peaks: Peaks | None = None) -> nn.Module:
     """A copy of a model in eval mode with all rewrites applied; the original stays as it is.
@@ -47,11 +44,10 @@ def deployable(model: nn.Module, peaks: Peaks | None = None) -> nn.Module:
         peaks: What `evit_deploy.export.peaks.record_peaks` saw, to balance the attention by; None leaves it.
     """
     model = copy.deepcopy(model).eval()
+    for layer in [module for module in model.modules() if isinstance(module, ConvLayer)]:
+        fold_norm(layer)
     for name, module in list(model.named_modules()):
-        if isinstance(module, ConvLayer):
-            fold_norm(module)
         if isinstance(module, MultiScaleLinearAttention) and peaks and name in peaks:
-            fold_norm(module.proj)
             balance(module, peaks[name])
         for part, child in list(module.named_children()):
             if isinstance(child, MultiScaleLinearAttention):
@@ -186,7 +182,7 @@ class ScaleFreeLayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., n] to [..., n]."""
         centred = x - x.mean(dim=-1, keepdim=True)
-        largest = centred.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST_NORMAL)
+        largest = centred.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float16).smallest_normal)
         unit = centred / largest
         root = self.root / largest  # √ε in the same unit
         deviation = ((unit * unit).mean(dim=-1, keepdim=True) + root * root).sqrt()

@@ -18,7 +18,7 @@ import onnxsim
 import torch
 from torch import Tensor, nn
 
-from evit_deploy.errors import CheckFailedError, UsageError
+from evit_deploy.errors import CheckFailedError, UsageError, first_line
 
 OPSETS = range(17, 21)
 _TRAINING_OPS = {"BatchNormalization", "Dropout", "Identity"}
@@ -148,4 +148,4 @@ def check_graph(model: onnx.ModelProto, opset: int) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
-        raise CheckFailedError("the graph is not valid ONNX", found=str(error).splitlines()[0]) from error
+        raise CheckFailedError("the graph is not valid ONNX", found=first_line(error)) from error

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evit_deploy.errors import ArtifactError, MissingExtraError, UnavailableError, UsageError
+from evit_deploy.errors import ArtifactError, MissingExtraError, UnavailableError, UsageError, first_line
 from evit_deploy.manifest import sha256_of
 from evit_deploy.models.zoo import Checkpoint, ModelSpec
 
@@ -119,11 +119,10 @@ def download(checkpoint: Checkpoint) -> Path:
             hub.get_hf_file_metadata(hub.hf_hub_url(checkpoint.repo, checkpoint.file), timeout=HUB_TIMEOUT_S)
         return Path(hub.hf_hub_download(checkpoint.repo, checkpoint.file))
     except Exception as error:  # the Hub's client passes on what its HTTP library raises; that changed with versions
-        reason = str(error).strip().splitlines()
         raise UnavailableError(
             f"the checkpoint {checkpoint.repo}/{checkpoint.file} is not in the Hugging Face cache and cannot be "
             "downloaded",
-            found=reason[0] if reason else type(error).__name__,
+            found=first_line(error),
             fix="check the network, HF_ENDPOINT and HF_HUB_OFFLINE; or download the file elsewhere and pass "
             "--weights PATH",
         ) from error
@@ -210,7 +209,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:  # torch and safetensors raise many kinds on damaged files
         raise ArtifactError(
             f"the checkpoint {path} cannot be read",
-            found=(str(error).strip().splitlines() or [type(error).__name__])[0][:200],
+            found=first_line(error)[:200],
             expected="a PyTorch state dict (.pt) or a .safetensors file",
             fix="download the file again and compare its size and hash",
         ) from error

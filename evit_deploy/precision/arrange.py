@@ -24,7 +24,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from evit_deploy.errors import ArtifactError
-from evit_deploy.precision.attention import FORMS, arrange_attention
+from evit_deploy.precision.attention import arrange_attention, find_form
 from evit_deploy.precision.graph import Array, GraphView, Scope
 
 MOST_PLAYERS = 32
@@ -36,17 +36,21 @@ def arrange(model: onnx.ModelProto, attention: str = "conv") -> onnx.ModelProto:
 
     Args:
         model: Graph written by ``evit-deploy export``.
-        attention: Name of an arrangement in `FORMS`; "portable" leaves the whole graph as exported, but for what
-            TensorRT cannot read.
+        attention: Arrangement of the attention, see `evit_deploy.precision.attention.FORMS`; "portable" leaves the
+            whole graph as exported, but for what TensorRT cannot read.
 
     Returns:
         A graph with the same inputs and outputs, equal in FP32 up to rounding.
+
+    Raises:
+        UsageError: No such arrangement.
+        ArtifactError: The graph is not as ``evit-deploy export`` writes it.
     """
+    form = find_form(attention)
     result = onnx.ModelProto()
     result.CopyFrom(model)
     result = apply_pass(result, _cast_image_first)
     result = apply_pass(result, _classify_by_tournament)
-    form = FORMS[attention]
     if form is not None:
         result = apply_pass(result, lambda view: arrange_attention(view, form))
         result = apply_pass(result, merge_shortcuts)

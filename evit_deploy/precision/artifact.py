@@ -6,11 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-import onnx
-
-from evit_deploy.errors import ArtifactError
 from evit_deploy.manifest import Manifest
+from evit_deploy.precision.graph import load_graph
 from evit_deploy.precision.locate import LayerError, locate
 from evit_deploy.precision.probe import Feed
 from evit_deploy.precision.ranges import TensorRange, measure_ranges
@@ -31,7 +28,7 @@ def artifact_ranges(folder: Path, manifest: Manifest, progress: Progress = silen
         ArtifactError: The graph or the reference is damaged.
         UsageError: The graph is typed FP16.
     """
-    graph, reference = load_graph(folder, manifest), Reference.load(folder)
+    graph, reference = load_graph(folder / manifest.graph.file), Reference.load(folder)
     with progress("ranges", len(reference.names)) as step:
         return measure_ranges(graph, reference_feeds(reference, manifest, step.advance))
 
@@ -48,22 +45,9 @@ def artifact_layers(folder: Path, manifest: Manifest, progress: Progress = silen
         ArtifactError: The graph or the reference is damaged.
         UsageError: The graph is not typed FP16.
     """
-    graph, reference = load_graph(folder, manifest), Reference.load(folder)
+    graph, reference = load_graph(folder / manifest.graph.file), Reference.load(folder)
     with progress("layers", len(reference.names)) as step:
         return locate(graph, reference_feeds(reference, manifest, step.advance))
-
-
-def load_graph(folder: Path, manifest: Manifest) -> onnx.ModelProto:
-    """Read an artifact's ONNX file.
-
-    Raises:
-        ArtifactError: Missing or damaged.
-    """
-    path = folder / manifest.graph.file
-    try:
-        return onnx.load(path)
-    except Exception as error:  # protobuf raises kinds of its own
-        raise ArtifactError(f"{path} cannot be read", found=str(error), fix="write the artifact again") from error
 
 
 def reference_feeds(
@@ -76,10 +60,8 @@ def reference_feeds(
         manifest: Describes the graph and its preprocessing.
         advance: Called when a frame has been dealt with and the next one is asked for.
     """
-    graph, batch = manifest.graph, manifest.graph.batch[0]
-    given = graph.inputs[0]
+    graph = manifest.graph
     for start in range(len(reference.names)):
-        chosen = [(start + item) % len(reference.names) for item in range(batch)]
-        array = graph_input(reference.images[chosen], graph, manifest.preprocess)
-        yield {given.name: array.astype(np.dtype(given.dtype), copy=False)}
+        chosen = [(start + item) % len(reference.names) for item in range(graph.batch[0])]
+        yield {graph.inputs[0].name: graph_input(reference.images[chosen], graph, manifest.preprocess)}
         advance()

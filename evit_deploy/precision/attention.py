@@ -21,11 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from evit_deploy.errors import ArtifactError
+from evit_deploy.errors import ArtifactError, UsageError
 from evit_deploy.export.rewrite import LIFT, TokenScale
 from evit_deploy.precision.graph import Array, GraphView, Scope
+from evit_deploy.precision.merging import merge_aggregation
 
 SCOPE = ".context_module."
+AGGREGATION = "aggreg.weight"
 DENSE_PRODUCTS = 650e6
 """Most multiply-adds of a block's two small products for which all heads are multiplied at once, to save a kernel."""
 
@@ -102,6 +104,17 @@ FORMS = {
 """Arrangements by name; "portable" leaves the graph as exported."""
 
 
+def find_form(name: str) -> AttentionForm | None:
+    """The arrangement of a name; None for the one that leaves the graph as exported.
+
+    Raises:
+        UsageError: No such arrangement.
+    """
+    if name not in FORMS:
+        raise UsageError(f"there is no attention '{name}'", expected=f"one of {', '.join(FORMS)}")
+    return FORMS[name]
+
+
 def find_blocks(view: GraphView) -> list[AttentionBlock]:
     """All attention modules of an exported graph.
 
@@ -135,15 +148,10 @@ def arrange_attention(view: GraphView, form: AttentionForm) -> None:
         view.replace(block.nodes, scope.nodes)
 
 
-def merge_aggregation(depthwise: Array, mixing: Array) -> Array:
-    """Weights [3C, d, k, k] of one grouped convolution equal to a depthwise and then a grouped 1×1 convolution.
-
-    Output o of group g is Σ_i mixing[o, i] · (depthwise[g·d + i] * input[g·d + i]).
-    """
-    outputs, inputs = mixing.shape[:2]
-    kernels = depthwise.reshape(outputs // inputs, inputs, *depthwise.shape[2:]).astype(np.float64)
-    merged = mixing.reshape(outputs // inputs, inputs, inputs, 1, 1).astype(np.float64) * kernels[:, None]
-    return merged.reshape(outputs, inputs, *depthwise.shape[2:]).astype(np.float32)
+def merged_factors(model: onnx.ModelProto) -> dict[str, tuple[Array, Array]]:
+    """The small weights that an exported graph's merged convolutions come from, by the name of the merged weight."""
+    blocks = find_blocks(GraphView(model))
+    return {f"{block.scope}.main.{AGGREGATION}": (block.depthwise, block.mixing) for block in blocks}
 
 
 def _read_block(view: GraphView, scope: str, nodes: list[onnx.NodeProto]) -> AttentionBlock:
@@ -216,7 +224,7 @@ def _tokens(scope: Scope, block: AttentionBlock, at: _Axes) -> list[str]:
     """q, k and v of both scales, each [N, heads, d] behind the batch."""
     dim = block.head_dim
     fine = scope.op("Conv", block.source, scope.constant("qkv.weight", block.qkv))
-    merged = scope.constant("aggreg.weight", merge_aggregation(block.depthwise, block.mixing))
+    merged = scope.constant(AGGREGATION, merge_aggregation(block.depthwise, block.mixing))
     pad = block.depthwise.shape[2] // 2
     coarse = scope.op("Conv", fine, merged, group=len(block.mixing) // dim, pads=[pad] * 4)
     scales = scope.op("Transpose", scope.op("Concat", fine, coarse, axis=1), perm=[0, 2, 3, 1])

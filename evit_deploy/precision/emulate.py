@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-from evit_deploy.errors import UsageError
+from evit_deploy.errors import UsageError, first_line
 
 # These only move or select values, so what was rounded before stays rounded. Leaving out the pair saves time, nothing
 # else: rounding twice is rounding once.
@@ -80,7 +80,7 @@ def tensor_types(model: onnx.ModelProto) -> dict[str, int]:
     try:
         graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     except onnx.shape_inference.InferenceError as error:
-        raise UsageError("the graph's types contradict each other", found=str(error).splitlines()[0]) from error
+        raise UsageError("the graph's types contradict each other", found=first_line(error)) from error
     values = (*graph.input, *graph.value_info, *graph.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     types |= {tensor.name: tensor.data_type for tensor in graph.initializer}

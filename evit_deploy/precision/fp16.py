@@ -25,11 +25,14 @@ from evit_deploy.precision.graph import Array, drop_unused
 LARGEST = 65504.0
 """Largest finite FP16 number."""
 
-_LOSS = 2.0**-10
-"""Relative L2 error of a converted tensor beyond which it is scaled; rounding to nearest alone costs about 2^-12."""
+SMALLEST_NORMAL = 2.0**-14
+"""Smallest FP16 number of full precision."""
 
 SMALLEST = 2.0**-24
 """Smallest positive FP16 number."""
+
+_LOSS = 2.0**-10
+"""Relative L2 error of a converted tensor beyond which it is scaled; rounding to nearest alone costs about 2^-12."""
 
 _FARTHEST = 2.0**14
 """Largest factor a tensor is scaled by: the factor and its inverse are FP16 numbers of full precision."""
@@ -218,7 +221,7 @@ def _lost(graph: onnx.GraphProto, kept: set[str]) -> tuple[WeightNote, ...]:
         if tensor.data_type != TensorProto.FLOAT or tensor.name in kept:
             continue
         values = numpy_helper.to_array(tensor)
-        if values.any() and 0 < np.abs(values).max() < 2.0**-25:
+        if values.any() and 0 < np.abs(values).max() < SMALLEST / 2:
             notes.append(WeightNote(tensor.name, float(np.abs(values).max()), 1.0, 0))
     return tuple(notes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,25 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from evit_deploy.errors import ArtifactError, first_line
+
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 SMALL = 1024
 """Bytes up to which an initializer may hold a shape or the like."""
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Raises:
+        ArtifactError: Missing or damaged.
+    """
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf and onnx have many kinds
+        raise ArtifactError(f"{path} cannot be read", found=first_line(error), fix="write it again") from error
 
 
 class GraphView:

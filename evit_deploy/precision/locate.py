@@ -20,7 +20,7 @@ from onnx import TensorProto
 
 from evit_deploy.errors import UsageError
 from evit_deploy.precision.emulate import emulate, is_half, tensor_types, widen
-from evit_deploy.precision.probe import MOVES, Feed, ProbedGraph, Readings, source_of
+from evit_deploy.precision.probe import MOVES, Feed, ProbedGraph, Reading
 from evit_deploy.precision.ranges import headroom
 
 _HALF, _WIDE = "half@", "wide@"
@@ -76,9 +76,7 @@ def locate(typed: onnx.ModelProto, feeds: Iterable[Feed]) -> tuple[LayerError, .
     inner = onnx.ModelProto()
     inner.CopyFrom(typed)
     del inner.graph.output[:]  # they become inner tensors, and are rounded like all others
-    graph = ProbedGraph(widen(inner))
-    makers: dict[str, str] = {}
-    known: dict[str, str] = {}
+    graph = ProbedGraph(widen(inner), _probe)
     computed = {value.name for value in inner.graph.input}
     for original, nodes in _side_by_side(inner):
         for node in nodes:
@@ -86,14 +84,10 @@ def locate(typed: onnx.ModelProto, feeds: Iterable[Feed]) -> tuple[LayerError, .
         if not _computes(original, computed):
             continue
         computed.update(original.output)
-        for name in (name for name in original.output if types.get(name) in (TensorProto.FLOAT, TensorProto.FLOAT16)):
-            makers[name], known[name] = original.op_type, source_of(original, known) or name
-            if known[name] == name:
-                _probe(graph, name)
-    runs = list(graph.run(feeds))
-    if not runs:
-        raise UsageError("there are no frames to run the graph on")
-    return tuple(_layer(name, op, known[name], runs) for name, op in makers.items())
+        for name in original.output:
+            if types.get(name) in (TensorProto.FLOAT, TensorProto.FLOAT16):
+                graph.watch(name, original)
+    return tuple(_layer(*row) for row in graph.measure(feeds))
 
 
 def first_broken(layers: Sequence[LayerError], limit: float) -> LayerError | None:
@@ -151,8 +145,7 @@ def _probe(graph: ProbedGraph, name: str) -> None:
     graph.keep(name, "size", graph.op("Size", half))
 
 
-def _layer(name: str, op: str, source: str, runs: Sequence[Readings]) -> LayerError:
-    rows = [readings[source] for readings in runs]
+def _layer(name: str, op: str, rows: Sequence[Reading]) -> LayerError:
     nan = any(math.isnan(row["norm"]) and not math.isinf(row["largest"]) for row in rows)
     largest = math.nan if nan else max(row["largest"] for row in rows)
     return LayerError(

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from evit_deploy.errors import UsageError
 from evit_deploy.precision.arrange import arrange
-from evit_deploy.precision.attention import FORMS
 from evit_deploy.precision.fp16 import lower_fp16
 
 
@@ -38,8 +36,6 @@ def lower(model: onnx.ModelProto, precision: str, attention: str) -> Lowered:
         UsageError: No such arrangement, or a graph that was not written by this tool.
         CheckFailedError: Weights that FP16 cannot hold.
     """
-    if attention not in FORMS:
-        raise UsageError(f"there is no attention '{attention}'", expected=f"one of {', '.join(FORMS)}")
     arranged = arrange(model, attention)
     if precision == "fp32":
         return Lowered(arranged, ())

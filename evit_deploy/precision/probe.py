@@ -9,7 +9,7 @@ last output, and every tensor would live until its probe's turn comes at the end
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,13 +18,13 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from evit_deploy.errors import UsageError
+from evit_deploy.errors import UsageError, first_line
 from evit_deploy.runtime.backends.onnxruntime import session_options
 from evit_deploy.runtime.engine import available_cores
 
 Feed = Mapping[str, npt.NDArray[Any]]
-Readings = dict[str, dict[str, float]]
-"""Numbers of one run: ``readings[tensor][quantity]``."""
+Reading = dict[str, float]
+"""Numbers of one tensor in one run, by quantity."""
 
 # What these make has exactly the values of their first input.
 MOVES = {
@@ -37,19 +37,35 @@ class ProbedGraph:
 
     Args:
         model: Gives the graph's inputs, initializers and opset; its nodes and outputs are not taken over.
+        probe: Adds the probes of one tensor, by `op` and `keep`.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        graph = model.graph
+    def __init__(self, model: onnx.ModelProto, probe: Callable[[ProbedGraph, str], None]) -> None:
+        graph, self._probe = model.graph, probe
         self._opsets, self._ir_version = list(model.opset_import), model.ir_version
         self._inputs, self._initializers = list(graph.input), list(graph.initializer)
         self._nodes: list[onnx.NodeProto] = []
         self._outputs: dict[str, tuple[str, str]] = {}
         self._constants: dict[tuple[str, float], str] = {}
+        self._makers: dict[str, str] = {}
+        self._sources: dict[str, str] = {}
 
     def add(self, node: onnx.NodeProto) -> None:
         """Append a node of the graph itself."""
         self._nodes.append(node)
+
+    def watch(self, tensor: str, maker: onnx.NodeProto | None = None) -> None:
+        """Probe a tensor here, unless its maker only moves the values of one that is probed already.
+
+        Args:
+            tensor: An input, or made by what was added last.
+            maker: The node that makes it; None for an input.
+        """
+        source = self._sources.get(maker.input[0]) if maker is not None and maker.op_type in MOVES else None
+        self._makers[tensor] = "input" if maker is None else maker.op_type
+        self._sources[tensor] = source or tensor
+        if source is None:
+            self._probe(self, tensor)
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Append a node of a probe. Returns the tensor it makes."""
@@ -79,15 +95,25 @@ class ProbedGraph:
         return self.op("ReduceSum", self.op("Cast", rows, to=TensorProto.DOUBLE), keepdims=0)
 
     def keep(self, tensor: str, quantity: str, number: str) -> None:
-        """Let a number come out as ``readings[tensor][quantity]``."""
+        """Let a number come out as a quantity of a tensor's reading."""
         self._outputs[number] = (tensor, quantity)
 
-    def run(self, feeds: Iterable[Feed]) -> Iterator[Readings]:
+    def measure(self, feeds: Iterable[Feed]) -> Iterator[tuple[str, str, list[Reading]]]:
         """Run the graph, once per feed.
 
+        Yields:
+            For every tensor watched, in order: its name, the operator that makes it or "input", a reading per run.
+
         Raises:
-            UsageError: ONNX Runtime refuses the graph, or a feed does not fit it.
+            UsageError: No feeds, ONNX Runtime refuses the graph, or a feed does not fit it.
         """
+        runs = list(self._run(feeds))
+        if not runs:
+            raise UsageError("there are no frames to run the graph on")
+        for tensor, maker in self._makers.items():
+            yield tensor, maker, [readings[self._sources[tensor]] for readings in runs]
+
+    def _run(self, feeds: Iterable[Feed]) -> Iterator[dict[str, Reading]]:
         session, names = self._session(), list(self._outputs)
         for feed in feeds:
             with _in_words():
@@ -105,8 +131,8 @@ class ProbedGraph:
             graph = self._model().SerializeToString()
             return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
-    def _readings(self, numbers: list[Any]) -> Readings:
-        readings: Readings = {}
+    def _readings(self, numbers: list[Any]) -> dict[str, Reading]:
+        readings: dict[str, Reading] = {}
         for (tensor, quantity), number in zip(self._outputs.values(), numbers, strict=True):
             readings.setdefault(tensor, {})[quantity] = float(number)
         return readings
@@ -126,14 +152,4 @@ def _in_words() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # ONNX Runtime raises many kinds of its own
-        raise UsageError("ONNX Runtime cannot run the graph", found=str(error).splitlines()[0]) from error
-
-
-def source_of(node: onnx.NodeProto, known: Mapping[str, str]) -> str | None:
-    """The probed tensor that has the very values of what a node makes, if the node only moves values.
-
-    Args:
-        node: A node of the graph.
-        known: For every tensor seen so far, the probed tensor that stands for it.
-    """
-    return known.get(node.input[0]) if node.op_type in MOVES else None
+        raise UsageError("ONNX Runtime cannot run the graph", found=first_line(error)) from error

@@ -16,10 +16,9 @@ from onnx import TensorProto
 
 from evit_deploy.errors import UsageError
 from evit_deploy.precision.emulate import is_half, tensor_types
-from evit_deploy.precision.probe import MOVES, Feed, ProbedGraph, Readings, source_of
+from evit_deploy.precision.fp16 import LARGEST, SMALLEST_NORMAL
+from evit_deploy.precision.probe import MOVES, Feed, ProbedGraph, Reading
 
-FP16_MAX = 65504.0
-FP16_NORMAL = 2.0**-14
 _BEYOND = 3e38  # stands in for zeros where the smallest other value is sought
 
 
@@ -67,25 +66,17 @@ def measure_ranges(model: onnx.ModelProto, feeds: Iterable[Feed]) -> tuple[Tenso
         raise UsageError(
             "ranges are taken of an FP32 graph", found=f"'{half[0]}' is float16", fix="widen the typed graph first"
         )
-    graph = ProbedGraph(model)
+    graph = ProbedGraph(model, _probe)
     weights = {tensor.name for tensor in model.graph.initializer}
-    # Which operator made a tensor, and which probed tensor stands for it.
-    makers: dict[str, str] = {}
-    known: dict[str, str] = {}
     for value in model.graph.input:
         if types[value.name] == TensorProto.FLOAT and value.name not in weights:
-            makers[value.name], known[value.name] = "input", value.name
-            _probe(graph, value.name)
+            graph.watch(value.name)
     for node in model.graph.node:
         graph.add(node)
-        for name in (name for name in node.output if name and types[name] == TensorProto.FLOAT):
-            makers[name], known[name] = node.op_type, source_of(node, known) or name
-            if known[name] == name:
-                _probe(graph, name)
-    runs = list(graph.run(feeds))
-    if not runs:
-        raise UsageError("there are no frames to take ranges on")
-    return tuple(_range(name, op, known[name], runs) for name, op in makers.items())
+        for name in node.output:
+            if name and types[name] == TensorProto.FLOAT:
+                graph.watch(name, node)
+    return tuple(_range(*row) for row in graph.measure(feeds))
 
 
 def tightest(ranges: Sequence[TensorRange], count: int | None = None) -> list[TensorRange]:
@@ -96,7 +87,7 @@ def tightest(ranges: Sequence[TensorRange], count: int | None = None) -> list[Te
 
 def headroom(largest: float) -> float:
     """How often a magnitude fits into FP16's range; infinity for zero, 0 for infinity, NaN for NaN."""
-    return FP16_MAX / largest if largest else math.inf
+    return LARGEST / largest if largest else math.inf
 
 
 def _probe(graph: ProbedGraph, name: str) -> None:
@@ -108,12 +99,11 @@ def _probe(graph: ProbedGraph, name: str) -> None:
     graph.keep(name, "sum", graph.op("ReduceSum", size, keepdims=0))  # NaN if one value is
     graph.keep(name, "smallest", graph.smallest(nonzero))
     graph.keep(name, "zeros", graph.count(zero))
-    graph.keep(name, "below", graph.count(graph.op("Less", nonzero, graph.constant(FP16_NORMAL))))
+    graph.keep(name, "below", graph.count(graph.op("Less", nonzero, graph.constant(SMALLEST_NORMAL))))
     graph.keep(name, "size", graph.op("Size", name))
 
 
-def _range(name: str, op: str, source: str, runs: Sequence[Readings]) -> TensorRange:
-    rows = [readings[source] for readings in runs]
+def _range(name: str, op: str, rows: Sequence[Reading]) -> TensorRange:
     nan = any(math.isnan(row["sum"]) for row in rows)
     largest = math.nan if nan else max(row["largest"] for row in rows)
     smallest = math.nan if nan else min(row["smallest"] for row in rows)

@@ -35,7 +35,15 @@ def check_frame(frame: Any) -> UInt8:
     return frame
 
 
-def fit_frame(frame: UInt8, rules: Preprocess, height: int, width: int, out: UInt8 | None = None) -> UInt8:
+def fit_frame(
+    frame: UInt8,
+    rules: Preprocess,
+    height: int,
+    width: int,
+    out: UInt8 | None = None,
+    *,
+    use_libraries: bool = True,
+) -> UInt8:
     """Resize (and for classifiers crop) a frame to the graph's size.
 
     Args:
@@ -44,13 +52,15 @@ def fit_frame(frame: UInt8, rules: Preprocess, height: int, width: int, out: UIn
         height: Height of the graph's input in pixels.
         width: Width of the graph's input in pixels.
         out: uint8 [height, width, 3] that may be written into.
+        use_libraries: Let OpenCV or Pillow do it where installed; their pixels may differ by one grey level.
 
     Returns:
         uint8 [height, width, 3]; the frame itself if it already has that size.
     """
     if rules.resize == "stretch":
-        return resize_image(frame, height, width, rules.kernel, out=out)
-    sized = resize_image(frame, *_covering_size(frame.shape[:2], rules.crop_ratio, height, width), rules.kernel)
+        return resize_image(frame, height, width, rules.kernel, out=out, use_libraries=use_libraries)
+    size = _covering_size(frame.shape[:2], rules.crop_ratio, height, width)
+    sized = resize_image(frame, *size, rules.kernel, use_libraries=use_libraries)
     top, left = round((sized.shape[0] - height) / 2), round((sized.shape[1] - width) / 2)
     return sized[top : top + height, left : left + width]
 

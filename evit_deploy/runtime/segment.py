@@ -41,7 +41,7 @@ class Segmentation:
 
     def colour(self) -> UInt8:
         """The class map in the dataset's colours, uint8 [H, W, 3] RGB."""
-        return self.classes.palette[self.class_map]
+        return np.asarray(self.classes.palette[self.class_map], np.uint8)
 
     def overlay(self, frame: UInt8, opacity: float = 0.5) -> UInt8:
         """The colours laid over a frame of the same size, uint8 [H, W, 3] RGB."""
@@ -52,7 +52,7 @@ class Segmentation:
                 expected=str(self.class_map.shape),
             )
         mixed = frame * np.float32(1 - opacity) + self.colour() * np.float32(opacity)
-        return np.rint(mixed).astype(np.uint8)
+        return np.asarray(np.rint(mixed), np.uint8)
 
     def fractions(self) -> dict[str, float]:
         """Part of the frame that each class covers, largest first, absent classes left out."""

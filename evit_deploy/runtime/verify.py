@@ -3,56 +3,19 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from evit_deploy.agreement import compare_frame, judge
-from evit_deploy.errors import ArtifactError
 from evit_deploy.manifest import Agreement, Budget, FrameAgreement, Manifest
 from evit_deploy.runtime.preprocess import graph_input
+from evit_deploy.runtime.reference import REFERENCE, Reference
 
-REFERENCE = "reference.npz"
+__all__ = ["REFERENCE", "Infer", "Reference", "verify"]
+
 Infer = Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Frames and what PyTorch answered.
-
-    Attributes:
-        names: One name per frame.
-        images: uint8 [K, H, W, 3] RGB, already fitted to the graph's size.
-        logits: float32 [K, classes] or [K, classes, h, w].
-    """
-
-    names: tuple[str, ...]
-    images: npt.NDArray[np.uint8]
-    logits: npt.NDArray[np.float32]
-
-    def save(self, folder: Path) -> None:
-        """Write ``reference.npz``."""
-        np.savez_compressed(folder / REFERENCE, names=np.array(self.names), images=self.images, logits=self.logits)
-
-    @classmethod
-    def load(cls, folder: Path) -> Reference:
-        """Read ``reference.npz``.
-
-        Raises:
-            ArtifactError: Missing or damaged.
-        """
-        try:
-            with np.load(folder / REFERENCE, allow_pickle=False) as data:
-                return cls(tuple(str(name) for name in data["names"]), data["images"], data["logits"])
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise ArtifactError(
-                f"{folder / REFERENCE} cannot be read", found=str(error), fix="write the artifact again"
-            ) from error
 
 
 def verify(

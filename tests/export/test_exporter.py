@@ -171,10 +171,10 @@ def test_static_batch_above_one(tmp_path):
 
 def test_a_graph_that_mixes_its_batch_is_not_written(tmp_path, monkeypatch):
     """Every item gets the answer of the first: right for a batch of one, and for a batch of equal frames."""
-    real = exporter.trace
+    real = exporter.trace_deployed
 
-    def wrong(*arguments):
-        model = real(*arguments)
+    def wrong(*arguments, **options):
+        model = real(*arguments, **options)
         graph = model.graph
         graph.input[0].name = "every"
         first = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "first")
@@ -187,7 +187,7 @@ def test_a_graph_that_mixes_its_batch_is_not_written(tmp_path, monkeypatch):
         graph.input[0].name = "every"
         return model
 
-    monkeypatch.setattr(exporter, "trace", wrong)
+    monkeypatch.setattr(exporter, "trace_deployed", wrong)
     export(tmp_path, name="b0-seg", batch=(1, 1))
     with pytest.raises(CheckFailedError, match=r"\[2 of 3\]"):
         export(tmp_path, name="b0-seg", batch=(1, 3))
@@ -244,17 +244,17 @@ def test_same_inputs_are_a_no_op_and_others_are_not(tmp_path):
 
 def test_a_graph_that_disagrees_is_not_written(tmp_path, monkeypatch):
     first, _ = export(tmp_path)
-    real = exporter.trace
+    real = exporter.trace_deployed
 
-    def wrong(*arguments):
-        model = real(*arguments)
+    def wrong(*arguments, **options):
+        model = real(*arguments, **options)
         bias = next(t for t in model.graph.initializer if t.name.startswith("head.output_ops") and t.dims == [19])
         values = onnx.numpy_helper.to_array(bias).copy()
         values[::2] += 5.0
         bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
         return model
 
-    monkeypatch.setattr(exporter, "trace", wrong)
+    monkeypatch.setattr(exporter, "trace_deployed", wrong)
     with pytest.raises(CheckFailedError, match="does not agree with PyTorch"):
         export(tmp_path, seed=1)
     assert read_artifact(tmp_path / "b0-seg") == first

@@ -58,7 +58,7 @@ def exact_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.where(below > 0, above / np.where(below > 0, below, 1), 0)
 
 
-def _weights(heads: int, dim: int, tokens: int) -> dict[str, np.ndarray]:
+def _weights(heads: int, dim: int) -> dict[str, np.ndarray]:
     width = heads * dim
     qkv = np.eye(3 * width, 4 * width, dtype=np.float32)[:, :, None, None]
     depthwise = np.ones((3 * width, 1, 1, 1), np.float32)
@@ -77,7 +77,7 @@ def _arranged(form: str, heads: int, dim: int, size: tuple[int, int]) -> onnx.Mo
     view = GraphView.__new__(GraphView)  # an empty graph has no shapes to infer
     view.model, view.graph, view.opset = model, model.graph, 17
     scope = Scope(view, "attention")
-    arrays = _weights(heads, dim, tokens)
+    arrays = _weights(heads, dim)
     arrays["projection"] = arrays["projection"] * np.float32(TokenScale.of(tokens).correction)
     block = AttentionBlock(
         scope="attention", nodes=(), source="x", result="y", bias=np.zeros(channels, np.float32), batch=1, size=size,
@@ -91,7 +91,7 @@ def _arranged(form: str, heads: int, dim: int, size: tuple[int, int]) -> onnx.Mo
 
 def _portable(heads: int, dim: int, size: tuple[int, int]) -> onnx.ModelProto:
     width = heads * dim
-    arrays = {name: torch.from_numpy(array) for name, array in _weights(heads, dim, size[0] * size[1]).items()}
+    arrays = {name: torch.from_numpy(array) for name, array in _weights(heads, dim).items()}
     qkv = nn.Conv2d(4 * width, 3 * width, 1, bias=False)
     depthwise = nn.Conv2d(3 * width, 3 * width, 1, groups=3 * width, bias=False)
     mixing = nn.Conv2d(3 * width, 3 * width, 1, groups=3 * heads, bias=False)

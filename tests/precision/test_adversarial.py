@@ -17,9 +17,8 @@ import torch
 from evit_deploy.agreement import compare_frame
 from evit_deploy.data.images import scene_frame
 from evit_deploy.export.exporter import preprocess_rules
-from evit_deploy.export.graph import DeployGraph
+from evit_deploy.export.graph import trace_deployed
 from evit_deploy.export.peaks import record_peaks
-from evit_deploy.export.trace import trace
 from evit_deploy.models import create_model, find_model
 from evit_deploy.models.attention import MultiScaleLinearAttention
 from evit_deploy.precision.faithful import FaithfulGraph
@@ -81,8 +80,7 @@ def test_ours_agrees_where_the_usual_graph_is_nan(attack):
     with torch.inference_mode(), record_peaks(model) as peaks:
         (expected,) = model(torch.from_numpy(floats)).numpy()
 
-    module = DeployGraph(model, RULES, "tensor", "logits", peaks).eval()
-    ours = lower(trace(module, torch.zeros(1, 3, *SIZE), ("logits",), 17, False), "fp16", "conv").model
+    ours = lower(trace_deployed(model, RULES, SIZE, "tensor", "logits", peaks=peaks), "fp16", "conv").model
     (found,) = FaithfulGraph(ours).infer({"image": floats.astype(np.float16)})["logits"]
     row = compare_frame("scene", expected, {"logits": found})
     print(f"relative L2 {row.relative_l2:.2e}, classes equal {row.class_agreement:.4%}, mIoU {row.miou:.5f}")

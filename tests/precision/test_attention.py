@@ -14,9 +14,10 @@ from torch import nn
 
 from evit_deploy.errors import ArtifactError
 from evit_deploy.export.rewrite import ATTENTION_BOUND, LIFT, TokenScale
-from evit_deploy.precision.attention import FORMS, AttentionForm, arrange_attention, find_blocks, merge_aggregation
+from evit_deploy.precision.attention import FORMS, AttentionForm, arrange_attention, find_blocks
 from evit_deploy.precision.emulate import emulate
 from evit_deploy.precision.graph import GraphView
+from evit_deploy.precision.merging import merge_aggregation
 from tests.precision.attention_graphs import (
     as_input,
     attention_graph,

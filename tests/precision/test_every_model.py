@@ -14,21 +14,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import TensorProto
 
 from evit_deploy.agreement import compare_frame
 from evit_deploy.engines import get_compiler
+from evit_deploy.engines.compiler import Job
 from evit_deploy.engines.plan import read_plan
 from evit_deploy.export.exporter import preprocess_rules
-from evit_deploy.export.graph import DeployGraph
-from evit_deploy.export.trace import hide_output, trace
+from evit_deploy.export.graph import trace_deployed
+from evit_deploy.export.trace import hide_output
 from evit_deploy.models import MODELS, create_model
 from evit_deploy.models.attention import MultiScaleLinearAttention
 from evit_deploy.precision.arrange import arrange
 from evit_deploy.precision.emulate import tensor_types
 from evit_deploy.precision.faithful import with_logits
 from evit_deploy.precision.fp16 import lower_fp16
+from evit_deploy.progress import silent
 from evit_deploy.targets import TARGETS
 from tests.conftest import require
 from tests.precision.typed import open_session
@@ -97,9 +98,8 @@ def _export(name: str, path: Path) -> int:
     model = create_model(name, weights="random")
     blocks = sum(isinstance(module, MultiScaleLinearAttention) for module in model.modules())
     segments = spec.task == "seg"
-    graph = DeployGraph(model, preprocess_rules(spec), "image", "classes" if segments else "logits").eval()
-    image = torch.zeros(1, *SIZES.get(spec.dataset, spec.resolution), 3, dtype=torch.uint8)
-    exported = trace(graph, image, ("classes", "logits") if segments else ("logits",), 17, dynamic_batch=False)
+    size = SIZES.get(spec.dataset, spec.resolution)
+    exported = trace_deployed(model, preprocess_rules(spec), size, "image", "classes" if segments else "logits")
     if segments:
         hide_output(exported, "logits")
     onnx.save(exported, path)
@@ -147,7 +147,7 @@ def test_fp32_is_what_was_exported(case: Case) -> None:
 @pytest.mark.parametrize("precision", FLOATS)
 def test_tensorrt_compiles_it(case: Case, precision: str, tmp_path: Path) -> None:
     require("tensorrt_rtx")
-    entry = get_compiler("tensorrt_rtx").compile(case.typed[precision], tmp_path, precision, "sm80")
+    entry = get_compiler("tensorrt_rtx").compile(Job(case.typed[precision], tmp_path, precision, "sm80"), silent)
     plan = read_plan(tmp_path)
     assert (tmp_path / entry).stat().st_size > 100_000
     assert plan.flops > 1e7

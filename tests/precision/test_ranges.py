@@ -19,8 +19,9 @@ from onnx import TensorProto, helper
 
 from evit_deploy.errors import ArtifactError, UsageError
 from evit_deploy.manifest import read_manifest
-from evit_deploy.precision.artifact import artifact_ranges, load_graph
+from evit_deploy.precision.artifact import artifact_ranges
 from evit_deploy.precision.emulate import tensor_types, widen
+from evit_deploy.precision.graph import load_graph
 from evit_deploy.precision.ranges import TensorRange, measure_ranges, tightest
 from tests.precision.typed import FLOAT, make_typed, run
 
@@ -129,7 +130,7 @@ def test_an_export_is_measured_on_its_own_frames(small_workspace: Path) -> None:
 def test_a_damaged_graph_is_named(own_export: Path) -> None:
     (own_export / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(ArtifactError, match=r"model\.onnx cannot be read"):
-        load_graph(own_export, read_manifest(own_export))
+        load_graph(own_export / "model.onnx")
 
 
 @pytest.mark.parametrize("what", ["measure_ranges", "locate"])
