@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import re
 from functools import lru_cache
 from pathlib import Path
+
+from evit_deploy.targets.device import this_device
 
 
 @lru_cache(maxsize=1)
@@ -41,23 +42,19 @@ def memory_gb() -> float | None:
         return None
 
 
-def gpu_compute_capability() -> str | None:
-    """CUDA compute capability of the first NVIDIA GPU, such as "8.6"; None where there is no GPU or no driver.
+def cache_folder() -> Path:
+    """Where this package keeps what can be made again: below $XDG_CACHE_HOME, or ~/.cache.
 
-    Asks the driver itself (cuDeviceGetAttribute of the CUDA Driver API), so that nothing needs to be installed.
+    The XDG base directory specification: a relative path is to be ignored.
     """
-    attributes = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        if driver.cuInit(0):
-            return None
-        values = [ctypes.c_int() for _ in attributes]
-        for value, attribute in zip(values, attributes, strict=True):
-            if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0):
-                return None
-    except (OSError, AttributeError):
-        return None
-    return ".".join(str(value.value) for value in values)
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "evit-deploy"
+
+
+def gpu_compute_capability() -> str | None:
+    """CUDA compute capability of the first NVIDIA GPU, such as "8.6"; None where there is no GPU or no driver."""
+    device = this_device()
+    return device.compute_capability if device else None
 
 
 def describe() -> dict[str, str]:
