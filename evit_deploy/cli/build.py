@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,18 +20,26 @@ from evit_deploy.cli.common import (
     print_json,
     warn,
 )
-from evit_deploy.errors import EvitError, UsageError
+from evit_deploy.errors import EvitError, UnavailableError, UsageError
 from evit_deploy.targets import PRECISIONS, find_target
 
 if TYPE_CHECKING:
-    from evit_deploy.manifest import Manifest
+    from evit_deploy.engines.remote import Outcome
+    from evit_deploy.engines.request import Built, Request
+    from evit_deploy.manifest import EngineInfo, Manifest
 
 
 def command(
     model: Annotated[
-        str | None, typer.Argument(help="Name of an export, or its folder. Default: all that have no such engine yet.")
+        str | None,
+        typer.Argument(
+            help="Name of an export, or its folder; or an engine for a GPU, to compile it here. "
+            "Default: all exports that have no such engine yet."
+        ),
     ] = None,
-    target: Annotated[str, typer.Option(help="Machine to build for; see evit-deploy targets.")] = "cpu",
+    target: Annotated[
+        str | None, typer.Option(help="Machine to build for; see evit-deploy targets. Default: cpu.")
+    ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="FP32, really FP32 (default).")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="BF16, where the CPU has it.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="FP16.")] = False,
@@ -45,60 +54,120 @@ def command(
         str | None,
         typer.Option(help="Arrangement of the attention for a GPU: conv, matmul or portable. Default: the target's."),
     ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option("--optimization-level", min=0, max=5, help="How long TensorRT searches for fast kernels, 0 to 5."),
+    ] = None,
+    remote: Annotated[
+        list[str] | None, typer.Option(help="Compile on this device over SSH, as user@host; may be repeated.")
+    ] = None,
+    install: Annotated[
+        bool, typer.Option("--install", help="Install evit-deploy on the remote device where it is missing.")
+    ] = False,
+    require_compiled: Annotated[
+        bool, typer.Option("--require-compiled", help="Exit with 3 where an engine stays lowered.")
+    ] = False,
     workspace: Workspace = HERE,
     json: Json = False,
 ) -> None:
     """Compile an export for a machine, and check the engine against PyTorch before it is written."""
-    chosen = [name for name, wanted in zip(PRECISIONS, (fp32, bf16, fp16, int8), strict=True) if wanted] or ["fp32"]
-    if len(chosen) > 1:
-        raise UsageError("an engine has one precision", found=" ".join(f"--{name}" for name in chosen))
-    from evit_deploy.engines import choose_arch, choose_compiler
-    from evit_deploy.engines.build import build_engine, choose_attention, engine_name
+    precision = _precision(fp32, bf16, fp16, int8)
+    if install and not remote:
+        raise UsageError("--install is for --remote", fix="leave it out, or name the device with --remote USER@HOST")
+    from evit_deploy.engines.request import Request
     from evit_deploy.manifest.model import to_json
 
-    spec = find_target(target)
-    # Before anything is looked for, and before they become part of a folder's name.
-    arch = choose_arch(choose_compiler(spec, chosen[0], compiler), spec, arch)
-    choose_attention(spec, attention)
-    results, failures = [], []
-    for export in [artifact_folder(workspace, "export", model)] if model else _exports(workspace):
-        folder = workspace / "engines" / engine_name(export, target, chosen[0], compiler, arch, attention)
-        typer.echo(f"{folder}", err=True)
+    request = Request(target, precision, compiler, arch, attention, level)
+    found = _engine(workspace, model, request) if model else None
+    if found is not None:
+        request = request.of_engine(found)
+    request.check(remote=bool(remote))
+    engines, bars, results = workspace / "engines", Bars(), []
+    failures: list[EvitError] = []
+    for source in [found or artifact_folder(workspace, "export", model)] if model else _exports(workspace):
+        typer.echo(f"{request.place(source, engines, remote=bool(remote))}", err=True)
         try:
-            manifest, written = build_engine(
-                export, folder, target=target, precision=chosen[0], compiler=compiler, arch=arch, attention=attention,
-                progress=Bars(),
-            )  # fmt: skip
+            if remote:
+                outcomes = request.build_remote(source, engines, remote, install=install, progress=bars)
+                built = _successes(outcomes, failures)
+            else:
+                built = [request.build(source, engines, bars)]
         except EvitError as error:
             if model:
                 raise
             typer.echo(f"evit-deploy: {error}", err=True)
             failures.append(error)
             continue
-        warn(manifest)
-        results.append(to_json(manifest))
-        if not json:
-            _report(folder, manifest, written)
+        results += built
+        for one in built:
+            warn(one.manifest)
+            if not json:
+                _report(one, level)
     if json:
-        print_json(results)
+        print_json([to_json(one.manifest) for one in results])
     if failures:
         raise typer.Exit(max(error.exit_code for error in failures))
+    if require_compiled:
+        _require_compiled(results)
 
 
-def _report(folder: Path, manifest: Manifest, written: bool) -> None:
+def _successes(outcomes: list[Outcome], failures: list[EvitError]) -> list[Built]:
+    """The engines that devices built; what went wrong on others is said, and kept."""
+    from evit_deploy.engines.request import Built
+
+    built = []
+    for outcome in outcomes:
+        if outcome.error is not None:
+            typer.echo(f"evit-deploy: {outcome.error}", err=True)
+            failures.append(outcome.error)
+        elif outcome.manifest is not None:
+            built.append(Built(outcome.folder, outcome.manifest, outcome.written))
+    return built
+
+
+def _precision(*wanted: bool) -> str | None:
+    """The one precision asked for, if any."""
+    chosen = [name for name, is_wanted in zip(PRECISIONS, wanted, strict=True) if is_wanted]
+    if len(chosen) > 1:
+        raise UsageError("an engine has one precision", found=" ".join(f"--{name}" for name in chosen))
+    return chosen[0] if chosen else None
+
+
+def _engine(workspace: Path, name: str, request: Request) -> Path | None:
+    """The engine that a name or path stands for, if there is no such export; a device has engines only."""
+    from evit_deploy.manifest import read_manifest
+    from evit_deploy.manifest.store import MANIFEST
+
+    places = [Path(name), workspace / "export" / name, workspace / "engines" / name]
+    if request.target is not None:  # the name of the export it was lowered from
+        wanted = (request, replace(request, arch=None))
+        places += [one.folder(workspace / "engines", Path(name), remote=True) for one in wanted]
+    for place in places:
+        if (place / MANIFEST).is_file():
+            return place if read_manifest(place).kind == "engine" else None
+    return None
+
+
+def _exports(workspace: Path) -> list[Path]:
+    # Hidden folders are those of writers at work, or killed at it.
+    found = sorted(path.parent for path in (workspace / "export").glob("[!.]*/manifest.json"))
+    if not found:
+        raise UsageError(f"there is no export in {workspace / 'export'}", fix="evit-deploy export MODEL")
+    return found
+
+
+def _report(built: Built, level: int | None) -> None:
     from evit_deploy.manifest import ITSELF
 
-    if not written:
+    folder, manifest, engine = built.folder, built.manifest, built.manifest.engine
+    assert engine is not None
+    if not built.written:
         typer.echo(f"nothing to do: {folder} is exactly this engine")
     agreement_table(manifest.agreement)
-    engine = manifest.engine
-    assert engine is not None
     for note in engine.notes:
         typer.echo(note)
     if engine.state == "lowered":
-        typer.echo(f"\n{folder}  lowered, checked by {manifest.agreement.method}")
-        typer.echo("next, on the device (TensorRT 10; 11 needs no --stronglyTyped):")
-        typer.echo(f"  {trtexec(folder, manifest)}")
+        _report_lowered(folder, manifest, engine, level)
         return
     typer.echo(f"\n{folder}  by {engine.compiler} {engine.compiler_version}")
     if manifest.agreement.method != ITSELF:
@@ -106,6 +175,19 @@ def _report(folder: Path, manifest: Manifest, written: bool) -> None:
         typer.echo(f"next:  evit-deploy inspect {folder}")
         return
     typer.echo(f"next:  evit-deploy run {folder} IMAGE    or    evit-deploy profile {folder}")
+
+
+def _report_lowered(folder: Path, manifest: Manifest, engine: EngineInfo, level: int | None) -> None:
+    from evit_deploy.engines.compiler import obstacles
+
+    typer.echo(f"\n{folder}  lowered, checked by {manifest.agreement.method}")
+    for reason in obstacles(find_target(engine.target), engine.precision):
+        typer.echo(f"not compiled here: {reason}")
+    options = "" if level is None else f" --optimization-level {level}"
+    typer.echo(f"next:  evit-deploy build {folder} --remote USER@HOST{options}")
+    typer.echo(f"or copy {folder} to the device, and there:  evit-deploy build {folder.name}{options}")
+    typer.echo("or there with TensorRT's own tool (TensorRT 10; 11 needs no --stronglyTyped):")
+    typer.echo(f"  {trtexec(folder, manifest)}")
 
 
 def trtexec(folder: Path, manifest: Manifest) -> str:
@@ -121,9 +203,16 @@ def trtexec(folder: Path, manifest: Manifest) -> str:
     return shlex.join(parts)
 
 
-def _exports(workspace: Path) -> list[Path]:
-    # Hidden folders are those of writers at work, or killed at it.
-    found = sorted(path.parent for path in (workspace / "export").glob("[!.]*/manifest.json"))
-    if not found:
-        raise UsageError(f"there is no export in {workspace / 'export'}", fix="evit-deploy export MODEL")
-    return found
+def _require_compiled(results: list[Built]) -> None:
+    """Fail where an engine stays lowered; it has been written, and said how to go on."""
+    from evit_deploy.engines.compiler import obstacles
+
+    for built in results:
+        engine = built.manifest.engine
+        assert engine is not None
+        if engine.state == "lowered":
+            raise UnavailableError(
+                f"{built.folder} is lowered, not compiled",
+                found="; ".join(obstacles(find_target(engine.target), engine.precision)) or None,
+                fix=f"evit-deploy build {built.folder} --remote USER@HOST",
+            )

@@ -7,8 +7,9 @@ import difflib
 import json
 import re
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -189,18 +190,52 @@ def warn(manifest: Manifest) -> None:
 
 
 class Bars:
-    """Progress for people: a bar on a terminal, one line per finished step elsewhere. Goes to standard error."""
+    """Progress for people: bars on a terminal, one line per finished step elsewhere. Goes to standard error.
+
+    Steps may overlap, and come from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._shown = threading.Lock(), 0
+        self._bars: Any = None
 
     @contextmanager
     def __call__(self, name: str, total: int | None = None) -> Iterator[Any]:
         """Show one step."""
         start = time.perf_counter()
-        if sys.stderr.isatty():
-            with _terminal_bar(name, total) as step:
-                yield step
-        else:
+        if not sys.stderr.isatty():
             yield _Line()
-        typer.echo(f"  {name:<28} {time.perf_counter() - start:6.1f} s", err=True)
+            return typer.echo(_finished(name, start), err=True)
+        with self._bar(name, total) as step:
+            yield step
+        with self._lock:
+            if self._shown:
+                self._bars.console.print(_finished(name, start), markup=False, highlight=False)
+            else:
+                typer.echo(_finished(name, start), err=True)
+
+    @contextmanager
+    def _bar(self, name: str, total: int | None) -> Iterator[Any]:
+        """A bar below the others that are under way; a terminal can have one display only."""
+        with self._lock:
+            if self._shown == 0:
+                self._bars = _display()
+                self._bars.start()
+            self._shown += 1
+            bars = self._bars
+            task = bars.add_task(name, total=total)
+        try:
+            yield _Bar(lambda: bars.advance(task))
+        finally:
+            with self._lock:
+                bars.remove_task(task)
+                self._shown -= 1
+                if self._shown == 0:
+                    bars.stop()
+
+
+def _finished(name: str, start: float) -> str:
+    return f"  {name:<28} {time.perf_counter() - start:6.1f} s"
 
 
 class _Line:
@@ -208,17 +243,14 @@ class _Line:
         """Nothing to draw."""
 
 
-@contextmanager
-def _terminal_bar(name: str, total: int | None) -> Iterator[Any]:
+class _Bar:
+    def __init__(self, advance: Callable[[], None]) -> None:
+        self.advance = advance
+
+
+def _display() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = [TextColumn("  {task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(name, total=total)
-
-        class Step:
-            def advance(self) -> None:
-                bars.advance(task)
-
-        yield Step()
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -3,30 +3,37 @@
 
 from __future__ import annotations
 
-import datetime
-import errno
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
-from evit_deploy.engines.compiler import Compiler, choose_arch, choose_compiler
+from evit_deploy.engines.compilation import (
+    as_lowered,
+    compile_into,
+    compiled_key,
+    copy_lowered,
+    read_compiled,
+    run_compiler,
+    verified,
+)
+from evit_deploy.engines.compiler import Compiler, Job, choose_arch, choose_compiler, require_precision
+from evit_deploy.engines.flops import write_math
 from evit_deploy.engines.lowering import check_opset, emulated, lower_graph, lowering_key
-from evit_deploy.errors import ArtifactError, EvitError, UnavailableError, UsageError, extra
+from evit_deploy.errors import ArtifactError, UsageError, extra
 from evit_deploy.manifest import (
     EngineInfo,
-    GraphInfo,
     Manifest,
     content_key,
     read_artifact,
     read_existing,
+    utc_now,
     write_artifact,
 )
 from evit_deploy.progress import Progress, silent
-from evit_deploy.runtime.engine import open_engine
-from evit_deploy.runtime.verify import REFERENCE, Reference, verify
+from evit_deploy.runtime.reference import FIXED_POINT, REFERENCE, Reference
+from evit_deploy.runtime.verify import verify
 from evit_deploy.targets import TargetSpec, find_target
 from evit_deploy.targets.machine import describe
 
@@ -40,22 +47,24 @@ def build_engine(
     compiler: str | None = None,
     arch: str | None = None,
     attention: str | None = None,
+    level: int | None = None,
     progress: Progress = silent,
 ) -> tuple[Manifest, bool]:
     """Compile an export for a target, and write the engine only if it agrees with PyTorch.
 
-    For a GPU the graph is lowered first: rearranged, typed, and proven by faithful emulation. Where the target compiles
-    on the device itself, the engine stays in that state, "lowered".
+    For a GPU the graph is lowered first: rearranged, typed, and proven by faithful emulation. Where no compiler of the
+    target works on this machine, the engine stays in that state, "lowered".
 
     Args:
         export: Folder written by ``evit-deploy export``.
         folder: Where to write, such as ``engines/b1-seg.cpu.fp32``.
         target: Name of the target.
         precision: One of the target's.
-        compiler: Name of the compiler; None takes the target's best one that is installed.
+        compiler: Name of the compiler; None takes the target's best one that works here.
         arch: GPU architecture to compile for, such as "sm86", where the compiler can be told; None takes that of the
             GPU at hand.
         attention: Arrangement of the attention, for GPUs; None takes the target's.
+        level: How long the compiler searches for fast kernels, in its own scale; None takes its default.
         progress: Told about every step.
 
     Returns:
@@ -71,38 +80,55 @@ def build_engine(
     chosen = choose_compiler(spec, precision, compiler)
     arch = choose_arch(chosen, spec, arch)
     form = choose_attention(spec, attention)
-    with progress("check the export"):
-        source = read_artifact(export)
-        if source.kind != "export":
-            raise UsageError(f"{export} is an engine, not an export", fix="name the model or its export folder")
-        if REFERENCE not in source.files:
-            raise ArtifactError(f"{export} lists no {REFERENCE}", fix="write the export again, or copy it again")
-        check_opset(source.graph.opset, spec)
-    if form == "conv" and source.graph.batch != (1, 1):
-        form = "matmul"  # a convolution has one set of weights for the whole batch
-    key = _key(source, spec, precision, chosen, arch, form)
-    if (existing := read_existing(folder, key)) is not None:
+    source = _read_export(export, spec, progress)
+    if form is None:
+        assert chosen is not None
+        if level is not None:
+            raise UsageError(
+                f"{chosen.name} has no optimisation level", found=f"--optimization-level {level}", fix="leave it out"
+            )
+        return _build_as_exported(source, export, folder, spec, precision, chosen, progress)
+    lowering = _Lowering(export, source, spec, precision, form, attention is not None)
+    if chosen is None:
+        existing = _read_lowered(folder, lowering.key)
+    else:
+        existing = read_compiled(folder, compiled_key(lowering.key, chosen, arch, level))
+    if existing is not None:
         return existing, False
     with write_artifact(folder) as writer:
-        shutil.copyfile(export / REFERENCE, writer.folder / REFERENCE)
-        graph, notes = _graph(source, export, writer.folder, precision, form, progress)
-        source = replace(source, graph=graph)
-        entry = graph.file
+        if (before := _read_lowered(folder, lowering.key)) is not None:
+            manifest = as_lowered(folder, before)
+            copy_lowered(folder, manifest, writer.folder)
+        else:
+            manifest = lowering.write(writer.folder, progress)
         if chosen is not None:
-            with progress(f"compile with {chosen.name}"):
-                entry = _compile(chosen, writer.folder / graph.file, precision, arch)
-        manifest = _manifest(source, spec, precision, chosen, arch, entry, key)
-        assert manifest.engine is not None
-        if form is not None:
-            reason = f"the choice for {spec.name}"
-            if form != (attention or spec.attention):
-                reason = "because 'conv' is for batch 1"
-            elif attention:
-                reason = "as asked for"
-            notes = (f"attention arranged as '{form}', {reason}", *notes)
-            manifest = replace(manifest, engine=replace(manifest.engine, attention=form, notes=notes))
-        manifest = _verified(writer.folder, manifest, spec, progress)
+            manifest = compile_into(writer.folder, manifest, chosen, arch, level, progress)
         return writer.commit(manifest), True
+
+
+def lower_engine(
+    export: Path,
+    folder: Path,
+    *,
+    target: str,
+    precision: str = "fp32",
+    attention: str | None = None,
+    progress: Progress = silent,
+) -> tuple[Manifest, bool]:
+    """Do the half of `build_engine` for a GPU that needs no device, even where this machine could compile.
+
+    An engine in the folder that was compiled from exactly this graph stays: it holds the lowered one.
+    """
+    spec = find_target(target)
+    require_precision(spec, precision)
+    form = choose_attention(spec, attention)
+    if form is None:
+        raise UsageError(f"{spec.name} runs graphs as exported", fix=f"evit-deploy build … --target {spec.name}")
+    lowering = _Lowering(export, _read_export(export, spec, progress), spec, precision, form, attention is not None)
+    if (existing := _read_lowered(folder, lowering.key)) is not None:
+        return existing, False
+    with write_artifact(folder) as writer:
+        return writer.commit(lowering.write(writer.folder, progress)), True
 
 
 def choose_attention(spec: TargetSpec, name: str | None) -> str | None:
@@ -117,9 +143,8 @@ def choose_attention(spec: TargetSpec, name: str | None) -> str | None:
     if spec.attention is None:
         raise UsageError(f"{spec.name} runs graphs as exported", found=f"--attention {name}", fix="leave it out")
     with extra("export", "Lowering a graph"):
-        from evit_deploy.precision.attention import FORMS
-    if name not in FORMS:
-        raise UsageError(f"there is no attention '{name}'", expected=f"one of {', '.join(FORMS)}")
+        from evit_deploy.precision.attention import find_form
+    find_form(name)
     return name
 
 
@@ -136,97 +161,117 @@ def engine_name(
     return ".".join([export.resolve().name, machine, precision, *filter(None, (compiler, attention))])
 
 
-def _key(
-    source: Manifest, spec: TargetSpec, precision: str, compiler: Compiler | None, arch: str | None, form: str | None
-) -> str:
-    return content_key(
-        export=source.key,
-        graph=source.files[source.graph.file].sha256,
-        reference=source.files[REFERENCE].sha256,
-        target=spec.name,
-        precision=precision,
-        compiler=[compiler.name, compiler.version()] if compiler else None,
-        arch=arch,
-        attention=form,
-        lowering=lowering_key() if form else None,
-        machine=describe()["processor"],
-        tool=evit_deploy.__version__,
-    )
+def _read_export(export: Path, spec: TargetSpec, progress: Progress) -> Manifest:
+    with progress("check the export"):
+        source = read_artifact(export)
+        if source.kind != "export":
+            raise UsageError(f"{export} is an engine, not an export", fix="name the model or its export folder")
+        if REFERENCE not in source.files:
+            raise ArtifactError(f"{export} lists no {REFERENCE}", fix="write the export again, or copy it again")
+        check_opset(source.graph.opset, spec)
+    return source
 
 
-def _graph(
-    source: Manifest, export: Path, folder: Path, precision: str, form: str | None, progress: Progress
-) -> tuple[GraphInfo, tuple[str, ...]]:
-    """Put the graph that is compiled into the engine's folder: the export's own, or typed for a GPU."""
-    path = export / source.graph.file
-    if form is None:
-        shutil.copyfile(path, folder / source.graph.file)
-        return source.graph, ()
-    with progress(f"lower to {precision}"):
-        return lower_graph(path, folder / source.graph.file, source.graph, precision, form)
-
-
-def _compile(compiler: Compiler, graph: Path, precision: str, arch: str | None) -> str:
-    """Compile a graph into its own folder; what compilers raise is put into words."""
+def _read_lowered(folder: Path, key: str) -> Manifest | None:
+    """The engine in a folder, if it is whole and holds the lowered engine of a key, compiled or not; else None."""
     try:
-        return compiler.compile(graph, graph.parent, precision, arch)
-    except (EvitError, OSError):
-        raise
-    except Exception as error:  # every compiler has kinds of its own
-        if shutil.disk_usage(graph.parent).free < graph.stat().st_size:
-            # OpenVINO calls it "iostream error", ONNX Runtime "serialization failed".
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(graph.parent)) from error
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UnavailableError(
-            f"{compiler.name} {compiler.version()} cannot compile the graph in {precision}",
-            found=reason[-1],
-            fix="try another --compiler; --debug shows all that it says",
-        ) from error
+        manifest = read_artifact(folder)
+        return manifest if as_lowered(folder, manifest).key == key else None
+    except (UsageError, ArtifactError):
+        return None
 
 
-def _manifest(
+def _inputs(source: Manifest) -> dict[str, str]:
+    """What every engine of an export depends on."""
+    return {
+        "export": source.key,
+        "graph": source.files[source.graph.file].sha256,
+        "reference": source.files[REFERENCE].sha256,
+        "tool": evit_deploy.__version__,
+    }
+
+
+def _build_as_exported(
     source: Manifest,
+    export: Path,
+    folder: Path,
     spec: TargetSpec,
     precision: str,
-    compiler: Compiler | None,
-    arch: str | None,
-    entry: str,
-    key: str,
-) -> Manifest:
-    engine = EngineInfo(
-        target=spec.name,
-        precision=precision,
-        state="compiled" if compiler else "lowered",
-        compiler=compiler.name if compiler else "",
-        compiler_version=(compiler.version() or "") if compiler else "",
-        backend=compiler.backend if compiler else "",
-        entry=entry,
-        machine={**describe(), **({"arch": arch} if arch else {})},
-    )
-    created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return replace(source, kind="engine", key=key, created=created, tool=evit_deploy.__version__, engine=engine)
+    compiler: Compiler,
+    progress: Progress,
+) -> tuple[Manifest, bool]:
+    """Build for a machine whose compiler takes the export as it is."""
+    key = content_key(
+        **_inputs(source), target=spec.name, precision=precision, compiler=[compiler.name, compiler.version()],
+        machine=describe()["processor"],
+    )  # fmt: skip
+    if (existing := read_existing(folder, key)) is not None:
+        return existing, False
+    with write_artifact(folder) as writer:
+        for name in (REFERENCE, source.graph.file):
+            shutil.copyfile(export / name, writer.folder / name)
+        job = Job(writer.folder / source.graph.file, writer.folder, precision, batch=source.graph.batch)
+        entry = run_compiler(compiler, job, progress)
+        engine = EngineInfo(
+            spec.name, precision, "compiled", compiler.name, compiler.version() or "", compiler.backend, entry,
+            describe(),
+        )  # fmt: skip
+        manifest = _engine_manifest(source, key, engine)
+        return writer.commit(verified(writer.folder, manifest, progress)), True
 
 
-def _verified(folder: Path, manifest: Manifest, spec: TargetSpec, progress: Progress) -> Manifest:
-    """Run the reference frames, by the engine as a robot would or by its graph's emulation, and keep the comparison."""
-    assert manifest.engine is not None
-    precision, compiler = manifest.engine.precision, manifest.engine.compiler
-    reference = Reference.load(folder)
-    if spec.attention is None:
-        with progress("load the engine"):
-            engine = open_engine(folder, manifest)
-        with engine, progress("verify against PyTorch", len(reference.names)) as step:
-            agreement = verify(engine.infer, manifest, reference, BUDGETS[precision], step.advance)
-        subject, fix = f"the {precision} engine compiled by {compiler}", "try another --compiler, and report it"
-    else:
-        with progress("prepare the emulation"):
-            infer, method = emulated(folder, manifest)
-        with progress("verify against PyTorch", len(reference.names)) as step:
-            agreement = verify(infer, manifest, reference, BUDGETS[precision], step.advance)
-        agreement = replace(agreement, method=method)
-        subject, fix = (
-            f"the typed {precision} graph",
-            "evit-deploy export … --check-range shows which tensors are large",
+def _engine_manifest(source: Manifest, key: str, engine: EngineInfo) -> Manifest:
+    tool = evit_deploy.__version__
+    return replace(source, kind="engine", key=key, created=utc_now(), tool=tool, engine=engine, files={})
+
+
+class _Lowering:
+    """A graph about to be lowered: what it depends on, and how it is written."""
+
+    def __init__(
+        self, export: Path, source: Manifest, spec: TargetSpec, precision: str, form: str, asked: bool
+    ) -> None:
+        self.export, self.source, self.spec, self.precision = export, source, spec, precision
+        self.reason = "as asked for" if asked else f"the choice for {spec.name}"
+        if form == "conv" and source.graph.batch != (1, 1):
+            form = "matmul"  # a convolution has one set of weights for the whole batch
+            self.reason = "because 'conv' is for batch 1"
+        self.form = form
+        self.key = content_key(
+            **_inputs(source), target=spec.name, precision=precision, attention=form, lowering=lowering_key()
         )
-    require(agreement, subject, "build with --fp32" if precision == "bf16" else fix)
-    return replace(manifest, agreement=agreement)
+
+    def write(self, folder: Path, progress: Progress) -> Manifest:
+        """Write graph, reference and what the graph computes into a folder; prove the graph.
+
+        Raises:
+            CheckFailedError: The typed graph does not agree with PyTorch.
+        """
+        Reference.load(self.export).save(folder, FIXED_POINT.get(self.precision))
+        info = self.source.graph
+        with progress(f"lower to {self.precision}"):
+            path = self.export / info.file
+            graph, notes = lower_graph(path, folder / info.file, info, self.precision, self.form)
+            write_math(folder / graph.file, graph.batch[0])
+        notes = (f"attention arranged as '{self.form}', {self.reason}", *notes)
+        engine = EngineInfo(
+            self.spec.name, self.precision, "lowered", "", "", "", graph.file, describe(), self.form, notes
+        )
+        manifest = _engine_manifest(replace(self.source, graph=graph), self.key, engine)
+        return _emulated(folder, manifest, self.precision, progress)
+
+
+def _emulated(folder: Path, manifest: Manifest, precision: str, progress: Progress) -> Manifest:
+    """Run the reference frames through the typed graph's emulation, and keep the comparison.
+
+    Raises:
+        CheckFailedError: It does not agree with PyTorch.
+    """
+    reference = Reference.load(folder)
+    with progress("prepare the emulation"):
+        infer, method = emulated(folder, manifest)
+    with progress("verify against PyTorch", len(reference.names)) as step:
+        agreement = verify(infer, manifest, reference, BUDGETS[precision], step.advance)
+    fix = "evit-deploy export … --check-range shows which tensors are large"
+    require(agreement, f"the typed {precision} graph", fix)
+    return replace(manifest, agreement=replace(agreement, method=method))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evit_deploy.errors import UsageError, extra
+from evit_deploy.errors import ArtifactError, UsageError, extra
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TypeProto
+
+MATH = "math.json"
+"""Stands beside a lowered graph, so that the device that compiles it needs no onnx."""
 
 _MATH = ("Conv", "MatMul", "Gemm")
 
@@ -33,7 +37,37 @@ class GraphMath:
 
 
 def graph_math(path: Path) -> GraphMath:
-    """Count what an ONNX graph of fixed sizes computes.
+    """What an ONNX graph computes: as written beside it by `write_math`, or counted.
+
+    Raises:
+        ArtifactError: The file beside it is damaged.
+        UsageError: The size of a tensor that a convolution or product reads or writes is not known.
+        MissingExtraError: It must be counted, and onnx is not installed.
+    """
+    beside = path.with_name(MATH)
+    if not beside.is_file():
+        return count_math(path)
+    try:
+        data = json.loads(beside.read_text(encoding="utf-8"))
+        return GraphMath({name: int(flops) for name, flops in data["flops"].items()}, frozenset(data["types"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ArtifactError(f"{beside} cannot be read", found=reason, fix="build the engine again") from error
+
+
+def write_math(path: Path, batch: int) -> None:
+    """Count what a graph computes at a batch size, and write that beside it."""
+    found = count_math(path, batch)
+    data = {"batch": batch, "flops": found.flops, "types": sorted(found.types)}
+    path.with_name(MATH).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def count_math(path: Path, batch: int | None = None) -> GraphMath:
+    """Count what an ONNX graph computes.
+
+    Args:
+        path: The ONNX file.
+        batch: Size of the first dimension of every input where that is open.
 
     Raises:
         UsageError: The size of a tensor that a convolution or product reads or writes is not known.
@@ -41,7 +75,15 @@ def graph_math(path: Path) -> GraphMath:
     """
     with extra("export", "Counting operations"):
         import onnx
-    graph = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph
+    model = onnx.load(path)
+    for value in model.graph.input if batch is not None else ():
+        if value.type.tensor_type.shape.dim[0].HasField("dim_param"):
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+    if batch is not None:  # what is written there would contradict it
+        del model.graph.value_info[:]
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     known = {value.name: value.type for value in (*graph.input, *graph.value_info, *graph.output)}
     shapes = {name: _fixed(type_) for name, type_ in known.items()}
     types = {name: type_.tensor_type.elem_type for name, type_ in known.items()}

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evit_deploy.errors import ArtifactError, EvitError, UsageError, extra
+from evit_deploy.errors import ArtifactError, EvitError, UsageError, extra, first_line
 from evit_deploy.manifest import GraphInfo, Manifest, TensorInfo
+from evit_deploy.precision.merging import write_factors
 from evit_deploy.runtime.verify import Infer
 from evit_deploy.targets import TargetSpec
+from evit_deploy.targets.jetpack import OPSETS
 
 if TYPE_CHECKING:
     import onnx
 
-OPSETS = {"JetPack 6.1 to 6.2 (TensorRT 10.3)": 20, "JetPack 7.2 (TensorRT 10.16)": 24}
-"""Largest opset by release: "Supported ONNX Operators" of onnx-tensorrt for 10.3, and for 10.15, next below 10.16."""
-
-
-LOWERING = 1
+LOWERING = 2
 """Raised whenever a lowered graph changes, so that engines of an earlier lowering are built again."""
 
 
@@ -57,7 +55,7 @@ def check_opset(opset: int, spec: TargetSpec) -> None:
 def lower_graph(
     source: Path, result: Path, info: GraphInfo, precision: str, attention: str
 ) -> tuple[GraphInfo, tuple[str, ...]]:
-    """Write the typed graph of an export.
+    """Write the typed graph of an export, and the factors of the weights that it merges.
 
     Args:
         source: The exported ONNX file.
@@ -77,17 +75,22 @@ def lower_graph(
     with extra("export", "Lowering a graph"):
         import onnx
 
+        from evit_deploy.precision.attention import find_form, merged_factors
+        from evit_deploy.precision.graph import load_graph
         from evit_deploy.precision.lower import lower
 
-    model = _load(source)
+    model = load_graph(source)
     _require_ours(source, model, info)
     try:
+        factors = merged_factors(model) if find_form(attention) else {}
         lowered = lower(model, precision, attention)
     except EvitError:
         raise
     except Exception as error:  # the passes rely on what an export looks like, and onnx has many kinds
-        raise _foreign(source, _reason(error)) from error
+        raise _foreign(source, first_line(error)) from error
     onnx.save(lowered.model, result)
+    if factors:
+        write_factors(result.parent, factors)
     graph = lowered.model.graph
     typed = replace(
         info,
@@ -111,17 +114,9 @@ def emulated(folder: Path, manifest: Manifest) -> tuple[Infer, str]:
     """
     with extra("export", "Emulating a typed graph"):
         from evit_deploy.precision.faithful import METHOD, FaithfulGraph
+        from evit_deploy.precision.graph import load_graph
 
-    return FaithfulGraph(_load(folder / manifest.graph.file)).infer, METHOD
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    import onnx
-
-    try:
-        return onnx.load(path)
-    except Exception as error:  # protobuf and onnx have many kinds
-        raise ArtifactError(f"{path} cannot be read", found=_reason(error), fix="write it again") from error
+    return FaithfulGraph(load_graph(folder / manifest.graph.file)).infer, METHOD
 
 
 def _require_ours(path: Path, model: onnx.ModelProto, info: GraphInfo) -> None:
@@ -143,11 +138,6 @@ def _foreign(path: Path, found: str) -> ArtifactError:
         found=found,
         fix="export the model again with this version",
     )
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _retyped(tensors: tuple[TensorInfo, ...], values: list[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:

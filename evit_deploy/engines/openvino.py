@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from evit_deploy.engines.compiler import imported_version
+from evit_deploy.engines.compiler import Job, imported_version
+from evit_deploy.progress import Progress
 from evit_deploy.runtime.backends.openvino import PRECISION_HINTS
+from evit_deploy.targets import TargetSpec
+from evit_deploy.targets.packages import pip_command
 
 ENTRY = "model.xml"
 
@@ -23,11 +24,15 @@ class OpenVinoCompiler:
         """Version of OpenVINO, or None."""
         return imported_version("openvino")
 
+    def install_command(self) -> str:
+        """It comes with an extra."""
+        return pip_command(self.extra)
+
     def archs(self) -> tuple[str, ...]:
         """None: it builds for the CPU at hand."""
         return ()
 
-    def obstacle(self, precision: str) -> str | None:
+    def obstacle(self, precision: str, target: TargetSpec) -> str | None:
         """BF16 needs a CPU with the instructions; FP16 would be emulated."""
         if precision not in PRECISION_HINTS:
             return f"on CPUs it computes in FP32 or BF16, not in {precision.upper()}"
@@ -35,11 +40,12 @@ class OpenVinoCompiler:
             return "this CPU has no BF16 instructions (avx512_bf16 or amx_bf16)"
         return None
 
-    def compile(self, graph: Path, folder: Path, precision: str, arch: str | None) -> str:
+    def compile(self, job: Job, progress: Progress) -> str:
         """Convert the graph; the precision is a setting at load time, checked there."""
         import openvino as ov
 
-        ov.save_model(ov.Core().read_model(str(graph)), str(folder / ENTRY), compress_to_fp16=False)
+        with progress(f"compile with {self.name}"):
+            ov.save_model(ov.Core().read_model(str(job.graph)), str(job.folder / ENTRY), compress_to_fp16=False)
         return ENTRY
 
 

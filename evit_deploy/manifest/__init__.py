@@ -10,6 +10,7 @@ from evit_deploy.manifest.model import (
     FileInfo,
     FrameAgreement,
     GraphInfo,
+    LoweredInfo,
     Manifest,
     ModelInfo,
     Preprocess,
@@ -18,11 +19,14 @@ from evit_deploy.manifest.model import (
 )
 from evit_deploy.manifest.store import (
     content_key,
+    file_info,
     read_artifact,
     read_existing,
+    read_file,
     read_manifest,
     replace_file,
     sha256_of,
+    utc_now,
     write_artifact,
 )
 
@@ -35,16 +39,20 @@ __all__ = [
     "FileInfo",
     "FrameAgreement",
     "GraphInfo",
+    "LoweredInfo",
     "Manifest",
     "ModelInfo",
     "Preprocess",
     "TensorInfo",
     "WeightsInfo",
     "content_key",
+    "file_info",
     "read_artifact",
     "read_existing",
+    "read_file",
     "read_manifest",
     "replace_file",
     "sha256_of",
+    "utc_now",
     "write_artifact",
 ]

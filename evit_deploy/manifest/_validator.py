@@ -265,130 +265,7 @@ def validate(data, custom_formats={}, name_prefix=None):
         if "agreement" in data_keys:
             data_keys.remove("agreement")
             data__agreement = data["agreement"]
-            if not isinstance(data__agreement, (dict)):
-                raise SchemaError("" + (name_prefix or "data") + ".agreement must be object")
-            data__agreement_is_dict = isinstance(data__agreement, dict)
-            if data__agreement_is_dict:
-                data__agreement__missing_keys = set(['against', 'passed', 'budget', 'frames']) - data__agreement.keys()
-                if data__agreement__missing_keys:
-                    raise SchemaError("" + (name_prefix or "data") + ".agreement must contain " + (str(sorted(data__agreement__missing_keys)) + " properties"))
-                data__agreement_keys = set(data__agreement.keys())
-                if "against" in data__agreement_keys:
-                    data__agreement_keys.remove("against")
-                    data__agreement__against = data__agreement["against"]
-                    if not isinstance(data__agreement__against, (str)):
-                        raise SchemaError("" + (name_prefix or "data") + ".agreement.against must be string")
-                if "method" in data__agreement_keys:
-                    data__agreement_keys.remove("method")
-                    data__agreement__method = data__agreement["method"]
-                    if not isinstance(data__agreement__method, (str)):
-                        raise SchemaError("" + (name_prefix or "data") + ".agreement.method must be string")
-                if "passed" in data__agreement_keys:
-                    data__agreement_keys.remove("passed")
-                    data__agreement__passed = data__agreement["passed"]
-                    if not isinstance(data__agreement__passed, (bool)):
-                        raise SchemaError("" + (name_prefix or "data") + ".agreement.passed must be boolean")
-                if "budget" in data__agreement_keys:
-                    data__agreement_keys.remove("budget")
-                    data__agreement__budget = data__agreement["budget"]
-                    if not isinstance(data__agreement__budget, (dict)):
-                        raise SchemaError("" + (name_prefix or "data") + ".agreement.budget must be object")
-                    data__agreement__budget_is_dict = isinstance(data__agreement__budget, dict)
-                    if data__agreement__budget_is_dict:
-                        data__agreement__budget__missing_keys = set(['relative_l2', 'class_agreement', 'conceded_margin', 'confidence_error']) - data__agreement__budget.keys()
-                        if data__agreement__budget__missing_keys:
-                            raise SchemaError("" + (name_prefix or "data") + ".agreement.budget must contain " + (str(sorted(data__agreement__budget__missing_keys)) + " properties"))
-                        data__agreement__budget_keys = set(data__agreement__budget.keys())
-                        if "relative_l2" in data__agreement__budget_keys:
-                            data__agreement__budget_keys.remove("relative_l2")
-                            data__agreement__budget__relativel2 = data__agreement__budget["relative_l2"]
-                            if not isinstance(data__agreement__budget__relativel2, (int, float, Decimal)) or isinstance(data__agreement__budget__relativel2, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".agreement.budget.relative_l2 must be number")
-                        if "class_agreement" in data__agreement__budget_keys:
-                            data__agreement__budget_keys.remove("class_agreement")
-                            data__agreement__budget__classagreement = data__agreement__budget["class_agreement"]
-                            if not isinstance(data__agreement__budget__classagreement, (int, float, Decimal)) or isinstance(data__agreement__budget__classagreement, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".agreement.budget.class_agreement must be number")
-                        if "conceded_margin" in data__agreement__budget_keys:
-                            data__agreement__budget_keys.remove("conceded_margin")
-                            data__agreement__budget__concededmargin = data__agreement__budget["conceded_margin"]
-                            if not isinstance(data__agreement__budget__concededmargin, (int, float, Decimal)) or isinstance(data__agreement__budget__concededmargin, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".agreement.budget.conceded_margin must be number")
-                        if "confidence_error" in data__agreement__budget_keys:
-                            data__agreement__budget_keys.remove("confidence_error")
-                            data__agreement__budget__confidenceerror = data__agreement__budget["confidence_error"]
-                            if not isinstance(data__agreement__budget__confidenceerror, (int, float, Decimal)) or isinstance(data__agreement__budget__confidenceerror, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".agreement.budget.confidence_error must be number")
-                        if data__agreement__budget_keys:
-                            raise SchemaError("" + (name_prefix or "data") + ".agreement.budget must not contain "+str(data__agreement__budget_keys)+" properties")
-                if "frames" in data__agreement_keys:
-                    data__agreement_keys.remove("frames")
-                    data__agreement__frames = data__agreement["frames"]
-                    if not isinstance(data__agreement__frames, (list, tuple)):
-                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames must be array")
-                    data__agreement__frames_is_list = isinstance(data__agreement__frames, (list, tuple))
-                    if data__agreement__frames_is_list:
-                        data__agreement__frames_len = len(data__agreement__frames)
-                        if data__agreement__frames_len < 1:
-                            raise SchemaError("" + (name_prefix or "data") + ".agreement.frames must contain at least 1 items")
-                        for data__agreement__frames_x, data__agreement__frames_item in enumerate(data__agreement__frames):
-                            if not isinstance(data__agreement__frames_item, (dict)):
-                                raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}]".format(**locals()) + " must be object")
-                            data__agreement__frames_item_is_dict = isinstance(data__agreement__frames_item, dict)
-                            if data__agreement__frames_item_is_dict:
-                                data__agreement__frames_item__missing_keys = set(['frame', 'class_agreement', 'miou', 'conceded_margin', 'finite', 'relative_l2', 'max_error', 'cosine', 'confidence_error']) - data__agreement__frames_item.keys()
-                                if data__agreement__frames_item__missing_keys:
-                                    raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}]".format(**locals()) + " must contain " + (str(sorted(data__agreement__frames_item__missing_keys)) + " properties"))
-                                data__agreement__frames_item_keys = set(data__agreement__frames_item.keys())
-                                if "frame" in data__agreement__frames_item_keys:
-                                    data__agreement__frames_item_keys.remove("frame")
-                                    data__agreement__frames_item__frame = data__agreement__frames_item["frame"]
-                                    if not isinstance(data__agreement__frames_item__frame, (str)):
-                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].frame".format(**locals()) + " must be string")
-                                if "class_agreement" in data__agreement__frames_item_keys:
-                                    data__agreement__frames_item_keys.remove("class_agreement")
-                                    data__agreement__frames_item__classagreement = data__agreement__frames_item["class_agreement"]
-                                    if not isinstance(data__agreement__frames_item__classagreement, (int, float, Decimal)) or isinstance(data__agreement__frames_item__classagreement, bool):
-                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].class_agreement".format(**locals()) + " must be number")
-                                if "miou" in data__agreement__frames_item_keys:
-                                    data__agreement__frames_item_keys.remove("miou")
-                                    data__agreement__frames_item__miou = data__agreement__frames_item["miou"]
-                                    if not isinstance(data__agreement__frames_item__miou, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__miou, bool):
-                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].miou".format(**locals()) + " must be number or null")
-                                if "conceded_margin" in data__agreement__frames_item_keys:
-                                    data__agreement__frames_item_keys.remove("conceded_margin")
-                                    data__agreement__frames_item__concededmargin = data__agreement__frames_item["conceded_margin"]
-                                    if not isinstance(data__agreement__frames_item__concededmargin, (int, float, Decimal)) or isinstance(data__agreement__frames_item__concededmargin, bool):
-                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].conceded_margin".format(**locals()) + " must be number")
-                                if "finite" in data__agreement__frames_item_keys:
-                                    data__agreement__frames_item_keys.remove("finite")
-                                    data__agreement__frames_item__finite = data__agreement__frames_item["finite"]
-                                    if not isinstance(data__agreement__frames_item__finite, (bool)):
-                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].finite".format(**locals()) + " must be boolean")
-                                if "relative_l2" in data__agreement__frames_item_keys:
-                                    data__agreement__frames_item_keys.remove("relative_l2")
-                                    data__agreement__frames_item__relativel2 = data__agreement__frames_item["relative_l2"]
-                                    if not isinstance(data__agreement__frames_item__relativel2, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__relativel2, bool):
-                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].relative_l2".format(**locals()) + " must be number or null")
-                                if "max_error" in data__agreement__frames_item_keys:
-                                    data__agreement__frames_item_keys.remove("max_error")
-                                    data__agreement__frames_item__maxerror = data__agreement__frames_item["max_error"]
-                                    if not isinstance(data__agreement__frames_item__maxerror, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__maxerror, bool):
-                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].max_error".format(**locals()) + " must be number or null")
-                                if "cosine" in data__agreement__frames_item_keys:
-                                    data__agreement__frames_item_keys.remove("cosine")
-                                    data__agreement__frames_item__cosine = data__agreement__frames_item["cosine"]
-                                    if not isinstance(data__agreement__frames_item__cosine, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__cosine, bool):
-                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].cosine".format(**locals()) + " must be number or null")
-                                if "confidence_error" in data__agreement__frames_item_keys:
-                                    data__agreement__frames_item_keys.remove("confidence_error")
-                                    data__agreement__frames_item__confidenceerror = data__agreement__frames_item["confidence_error"]
-                                    if not isinstance(data__agreement__frames_item__confidenceerror, (int, float, Decimal, NoneType)) or isinstance(data__agreement__frames_item__confidenceerror, bool):
-                                        raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}].confidence_error".format(**locals()) + " must be number or null")
-                                if data__agreement__frames_item_keys:
-                                    raise SchemaError("" + (name_prefix or "data") + ".agreement.frames[{data__agreement__frames_x}]".format(**locals()) + " must not contain "+str(data__agreement__frames_item_keys)+" properties")
-                if data__agreement_keys:
-                    raise SchemaError("" + (name_prefix or "data") + ".agreement must not contain "+str(data__agreement_keys)+" properties")
+            validate___definitions_agreement(data__agreement, custom_formats, (name_prefix or "data") + ".agreement")
         if "engine" in data_keys:
             data_keys.remove("engine")
             data__engine = data["engine"]
@@ -464,6 +341,38 @@ def validate(data, custom_formats={}, name_prefix=None):
                         for data__engine__notes_x, data__engine__notes_item in enumerate(data__engine__notes):
                             if not isinstance(data__engine__notes_item, (str)):
                                 raise SchemaError("" + (name_prefix or "data") + ".engine.notes[{data__engine__notes_x}]".format(**locals()) + " must be string")
+                if "lowered" in data__engine_keys:
+                    data__engine_keys.remove("lowered")
+                    data__engine__lowered = data__engine["lowered"]
+                    if not isinstance(data__engine__lowered, (dict, NoneType)):
+                        raise SchemaError("" + (name_prefix or "data") + ".engine.lowered must be object or null")
+                    data__engine__lowered_is_dict = isinstance(data__engine__lowered, dict)
+                    if data__engine__lowered_is_dict:
+                        data__engine__lowered__missing_keys = set(['key', 'notes', 'agreement']) - data__engine__lowered.keys()
+                        if data__engine__lowered__missing_keys:
+                            raise SchemaError("" + (name_prefix or "data") + ".engine.lowered must contain " + (str(sorted(data__engine__lowered__missing_keys)) + " properties"))
+                        data__engine__lowered_keys = set(data__engine__lowered.keys())
+                        if "key" in data__engine__lowered_keys:
+                            data__engine__lowered_keys.remove("key")
+                            data__engine__lowered__key = data__engine__lowered["key"]
+                            validate___definitions_sha256(data__engine__lowered__key, custom_formats, (name_prefix or "data") + ".engine.lowered.key")
+                        if "notes" in data__engine__lowered_keys:
+                            data__engine__lowered_keys.remove("notes")
+                            data__engine__lowered__notes = data__engine__lowered["notes"]
+                            if not isinstance(data__engine__lowered__notes, (list, tuple)):
+                                raise SchemaError("" + (name_prefix or "data") + ".engine.lowered.notes must be array")
+                            data__engine__lowered__notes_is_list = isinstance(data__engine__lowered__notes, (list, tuple))
+                            if data__engine__lowered__notes_is_list:
+                                data__engine__lowered__notes_len = len(data__engine__lowered__notes)
+                                for data__engine__lowered__notes_x, data__engine__lowered__notes_item in enumerate(data__engine__lowered__notes):
+                                    if not isinstance(data__engine__lowered__notes_item, (str)):
+                                        raise SchemaError("" + (name_prefix or "data") + ".engine.lowered.notes[{data__engine__lowered__notes_x}]".format(**locals()) + " must be string")
+                        if "agreement" in data__engine__lowered_keys:
+                            data__engine__lowered_keys.remove("agreement")
+                            data__engine__lowered__agreement = data__engine__lowered["agreement"]
+                            validate___definitions_agreement(data__engine__lowered__agreement, custom_formats, (name_prefix or "data") + ".engine.lowered.agreement")
+                        if data__engine__lowered_keys:
+                            raise SchemaError("" + (name_prefix or "data") + ".engine.lowered must not contain "+str(data__engine__lowered_keys)+" properties")
                 if data__engine_keys:
                     raise SchemaError("" + (name_prefix or "data") + ".engine must not contain "+str(data__engine_keys)+" properties")
         if "warnings" in data_keys:
@@ -526,6 +435,133 @@ def validate(data, custom_formats={}, name_prefix=None):
                                         raise SchemaError("" + (name_prefix or "data") + ".files.{data__files_key}.bytes".format(**locals()) + " must be bigger than or equal to 0")
                             if data__files_value_keys:
                                 raise SchemaError("" + (name_prefix or "data") + ".files.{data__files_key}".format(**locals()) + " must not contain "+str(data__files_value_keys)+" properties")
+        if data_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
+    return data
+
+def validate___definitions_agreement(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (dict)):
+        raise SchemaError("" + (name_prefix or "data") + " must be object")
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data__missing_keys = set(['against', 'passed', 'budget', 'frames']) - data.keys()
+        if data__missing_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
+        data_keys = set(data.keys())
+        if "against" in data_keys:
+            data_keys.remove("against")
+            data__against = data["against"]
+            if not isinstance(data__against, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".against must be string")
+        if "method" in data_keys:
+            data_keys.remove("method")
+            data__method = data["method"]
+            if not isinstance(data__method, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".method must be string")
+        if "passed" in data_keys:
+            data_keys.remove("passed")
+            data__passed = data["passed"]
+            if not isinstance(data__passed, (bool)):
+                raise SchemaError("" + (name_prefix or "data") + ".passed must be boolean")
+        if "budget" in data_keys:
+            data_keys.remove("budget")
+            data__budget = data["budget"]
+            if not isinstance(data__budget, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".budget must be object")
+            data__budget_is_dict = isinstance(data__budget, dict)
+            if data__budget_is_dict:
+                data__budget__missing_keys = set(['relative_l2', 'class_agreement', 'conceded_margin', 'confidence_error']) - data__budget.keys()
+                if data__budget__missing_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".budget must contain " + (str(sorted(data__budget__missing_keys)) + " properties"))
+                data__budget_keys = set(data__budget.keys())
+                if "relative_l2" in data__budget_keys:
+                    data__budget_keys.remove("relative_l2")
+                    data__budget__relativel2 = data__budget["relative_l2"]
+                    if not isinstance(data__budget__relativel2, (int, float, Decimal)) or isinstance(data__budget__relativel2, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.relative_l2 must be number")
+                if "class_agreement" in data__budget_keys:
+                    data__budget_keys.remove("class_agreement")
+                    data__budget__classagreement = data__budget["class_agreement"]
+                    if not isinstance(data__budget__classagreement, (int, float, Decimal)) or isinstance(data__budget__classagreement, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.class_agreement must be number")
+                if "conceded_margin" in data__budget_keys:
+                    data__budget_keys.remove("conceded_margin")
+                    data__budget__concededmargin = data__budget["conceded_margin"]
+                    if not isinstance(data__budget__concededmargin, (int, float, Decimal)) or isinstance(data__budget__concededmargin, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.conceded_margin must be number")
+                if "confidence_error" in data__budget_keys:
+                    data__budget_keys.remove("confidence_error")
+                    data__budget__confidenceerror = data__budget["confidence_error"]
+                    if not isinstance(data__budget__confidenceerror, (int, float, Decimal)) or isinstance(data__budget__confidenceerror, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.confidence_error must be number")
+                if data__budget_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".budget must not contain "+str(data__budget_keys)+" properties")
+        if "frames" in data_keys:
+            data_keys.remove("frames")
+            data__frames = data["frames"]
+            if not isinstance(data__frames, (list, tuple)):
+                raise SchemaError("" + (name_prefix or "data") + ".frames must be array")
+            data__frames_is_list = isinstance(data__frames, (list, tuple))
+            if data__frames_is_list:
+                data__frames_len = len(data__frames)
+                if data__frames_len < 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".frames must contain at least 1 items")
+                for data__frames_x, data__frames_item in enumerate(data__frames):
+                    if not isinstance(data__frames_item, (dict)):
+                        raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}]".format(**locals()) + " must be object")
+                    data__frames_item_is_dict = isinstance(data__frames_item, dict)
+                    if data__frames_item_is_dict:
+                        data__frames_item__missing_keys = set(['frame', 'class_agreement', 'miou', 'conceded_margin', 'finite', 'relative_l2', 'max_error', 'cosine', 'confidence_error']) - data__frames_item.keys()
+                        if data__frames_item__missing_keys:
+                            raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}]".format(**locals()) + " must contain " + (str(sorted(data__frames_item__missing_keys)) + " properties"))
+                        data__frames_item_keys = set(data__frames_item.keys())
+                        if "frame" in data__frames_item_keys:
+                            data__frames_item_keys.remove("frame")
+                            data__frames_item__frame = data__frames_item["frame"]
+                            if not isinstance(data__frames_item__frame, (str)):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].frame".format(**locals()) + " must be string")
+                        if "class_agreement" in data__frames_item_keys:
+                            data__frames_item_keys.remove("class_agreement")
+                            data__frames_item__classagreement = data__frames_item["class_agreement"]
+                            if not isinstance(data__frames_item__classagreement, (int, float, Decimal)) or isinstance(data__frames_item__classagreement, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].class_agreement".format(**locals()) + " must be number")
+                        if "miou" in data__frames_item_keys:
+                            data__frames_item_keys.remove("miou")
+                            data__frames_item__miou = data__frames_item["miou"]
+                            if not isinstance(data__frames_item__miou, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__miou, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].miou".format(**locals()) + " must be number or null")
+                        if "conceded_margin" in data__frames_item_keys:
+                            data__frames_item_keys.remove("conceded_margin")
+                            data__frames_item__concededmargin = data__frames_item["conceded_margin"]
+                            if not isinstance(data__frames_item__concededmargin, (int, float, Decimal)) or isinstance(data__frames_item__concededmargin, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].conceded_margin".format(**locals()) + " must be number")
+                        if "finite" in data__frames_item_keys:
+                            data__frames_item_keys.remove("finite")
+                            data__frames_item__finite = data__frames_item["finite"]
+                            if not isinstance(data__frames_item__finite, (bool)):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].finite".format(**locals()) + " must be boolean")
+                        if "relative_l2" in data__frames_item_keys:
+                            data__frames_item_keys.remove("relative_l2")
+                            data__frames_item__relativel2 = data__frames_item["relative_l2"]
+                            if not isinstance(data__frames_item__relativel2, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__relativel2, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].relative_l2".format(**locals()) + " must be number or null")
+                        if "max_error" in data__frames_item_keys:
+                            data__frames_item_keys.remove("max_error")
+                            data__frames_item__maxerror = data__frames_item["max_error"]
+                            if not isinstance(data__frames_item__maxerror, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__maxerror, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].max_error".format(**locals()) + " must be number or null")
+                        if "cosine" in data__frames_item_keys:
+                            data__frames_item_keys.remove("cosine")
+                            data__frames_item__cosine = data__frames_item["cosine"]
+                            if not isinstance(data__frames_item__cosine, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__cosine, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].cosine".format(**locals()) + " must be number or null")
+                        if "confidence_error" in data__frames_item_keys:
+                            data__frames_item_keys.remove("confidence_error")
+                            data__frames_item__confidenceerror = data__frames_item["confidence_error"]
+                            if not isinstance(data__frames_item__confidenceerror, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__confidenceerror, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].confidence_error".format(**locals()) + " must be number or null")
+                        if data__frames_item_keys:
+                            raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}]".format(**locals()) + " must not contain "+str(data__frames_item_keys)+" properties")
         if data_keys:
             raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
     return data

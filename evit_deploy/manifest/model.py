@@ -148,6 +148,21 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class LoweredInfo:
+    """What was known of a GPU's engine before it was compiled; its files are still beside the compiled one.
+
+    Attributes:
+        key: Key of the lowered engine.
+        notes: Decisions of the lowering, in words.
+        agreement: How the typed graph's emulation compared with PyTorch.
+    """
+
+    key: str
+    notes: tuple[str, ...]
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """How an engine was compiled and what runs it.
 
@@ -161,7 +176,8 @@ class EngineInfo:
         entry: File the backend loads.
         machine: Machine it was compiled on; "arch" is the GPU architecture it was compiled for, where it was chosen.
         attention: Arrangement of the attention in the graph.
-        notes: Decisions of the lowering, in words.
+        notes: Decisions of the lowering and of the compilation, in words.
+        lowered: The engine before it was compiled, of a compiled engine for a GPU.
     """
 
     target: str
@@ -174,6 +190,7 @@ class EngineInfo:
     machine: dict[str, str]
     attention: str = "portable"
     notes: tuple[str, ...] = ()
+    lowered: LoweredInfo | None = None
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import datetime
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def utc_now() -> str:
+    """The time, as manifests and records give it: UTC, ISO 8601, in seconds."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def file_info(path: Path) -> FileInfo:
+    """Hash and size of a file."""
+    return FileInfo(sha256_of(path), path.stat().st_size)
+
+
 def content_key(**inputs: Any) -> str:
     """Hash of everything an artifact is made from; any JSON values."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
@@ -49,17 +60,29 @@ def read_manifest(folder: Path) -> Manifest:
         UsageError: The folder is not an artifact.
         ArtifactError: The manifest is damaged, or of a newer version.
     """
+    return _parse(folder / MANIFEST, _manifest_bytes(folder))
+
+
+def _manifest_bytes(folder: Path) -> bytes:
     path = folder / MANIFEST
-    if not path.is_file():
-        raise UsageError(
-            f"{folder} is not an artifact of evit-deploy",
-            found=f"no {MANIFEST}" if folder.is_dir() else "no such folder",
-            expected="a folder written by evit-deploy export or build",
-            fix="evit-deploy export MODEL, then evit-deploy build MODEL --target cpu",
-        )
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        if path.is_file():
+            return path.read_bytes()
+        found = f"no {MANIFEST}" if folder.is_dir() else "no such folder"
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read", found=str(error), fix="write the artifact again") from error
+    raise UsageError(
+        f"{folder} is not an artifact of evit-deploy",
+        found=found,
+        expected="a folder written by evit-deploy export or build",
+        fix="evit-deploy export MODEL, then evit-deploy build MODEL --target cpu",
+    )
+
+
+def _parse(path: Path, content: bytes) -> Manifest:
+    try:
+        data = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read", found=str(error), fix="write the artifact again") from error
     _require_known_version(path, data)
     try:
@@ -84,31 +107,66 @@ def _require_known_version(path: Path, data: Any) -> None:
         )
 
 
-def read_artifact(folder: Path) -> Manifest:
+def read_artifact(folder: Path, *, accept: Callable[[bytes], None] | None = None) -> Manifest:
     """Read a manifest and check the hash of every file it lists.
+
+    Args:
+        folder: Folder of an export or engine.
+        accept: Is shown the bytes of the manifest before anything is made of them, and may refuse them by an error.
+            Those very bytes are then used; the file is not read a second time.
 
     Raises:
         ArtifactError: A file is missing, truncated or was edited, or one that is used is not listed.
     """
-    manifest = read_manifest(folder)
+    content = _manifest_bytes(folder)
+    if accept is not None:
+        accept(content)
+    manifest = _parse(folder / MANIFEST, content)
     for name in (manifest.graph.file, *([manifest.engine.entry] if manifest.engine else [])):
         if name not in manifest.files:
             raise ArtifactError(
                 f"{folder / MANIFEST} lists no hash for {name}", fix="write the artifact again, or copy it again"
             )
-    for name, info in manifest.files.items():
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
-            raise ArtifactError(f"{folder} is incomplete", found=f"no file {name}", fix="write the artifact again")
-        found = sha256_of(path)
-        if found != info.sha256:
-            raise ArtifactError(
-                f"{path} is not the file that was verified",
-                found=f"SHA-256 {found[:16]}…, {path.stat().st_size} bytes",
-                expected=f"SHA-256 {info.sha256[:16]}…, {info.bytes} bytes",
-                fix="write the artifact again, or copy it again",
-            )
+    for name in manifest.files:
+        path = _listed(folder, name)
+        _require_same(path, manifest.files[name], sha256_of(path), path.stat().st_size)
     return manifest
+
+
+def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """Read a file of an artifact, and check the hash of exactly the bytes that are returned.
+
+    What is executed is read by this: between a check and a second reading another process could exchange the file.
+
+    Raises:
+        ArtifactError: The file is missing, truncated, was edited, or is not listed.
+    """
+    if name not in manifest.files:
+        raise ArtifactError(f"{folder / MANIFEST} lists no hash for {name}", fix="write the artifact again")
+    path = _listed(folder, name)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read", found=str(error), fix="copy the artifact again") from error
+    _require_same(path, manifest.files[name], hashlib.sha256(content).hexdigest(), len(content))
+    return content
+
+
+def _listed(folder: Path, name: str) -> Path:
+    path = folder / name
+    if Path(name).name != name or not path.is_file():
+        raise ArtifactError(f"{folder} is incomplete", found=f"no file {name}", fix="write the artifact again")
+    return path
+
+
+def _require_same(path: Path, info: FileInfo, sha256: str, size: int) -> None:
+    if sha256 != info.sha256:
+        raise ArtifactError(
+            f"{path} is not the file that was verified",
+            found=f"SHA-256 {sha256[:16]}…, {size} bytes",
+            expected=f"SHA-256 {info.sha256[:16]}…, {info.bytes} bytes",
+            fix="write the artifact again, or copy it again",
+        )
 
 
 def read_existing(folder: Path, key: str) -> Manifest | None:
@@ -158,7 +216,7 @@ class ArtifactWriter:
 
     def commit(self, manifest: Manifest) -> Manifest:
         """List and hash all files, write the manifest and move the folder into place."""
-        files = {path.name: FileInfo(sha256_of(path), path.stat().st_size) for path in sorted(self.folder.iterdir())}
+        files = {path.name: file_info(path) for path in sorted(self.folder.iterdir())}
         manifest = dataclasses.replace(manifest, files=files)
         data = to_json(manifest)
         text = json.dumps(data, indent=2, ensure_ascii=False)

@@ -32,7 +32,9 @@ from tests.cli.conftest import Program
 from tests.conftest import require
 from tests.manifest.sample import entries, snapshot
 
-COMMANDS = ("models", "targets", "doctor", "export", "build", "verify", "profile", "inspect", "run")
+COMMANDS = (
+    "models", "targets", "doctor", "selftest", "export", "build", "sign", "verify", "profile", "inspect", "run",
+)  # fmt: skip
 HEAVY = {
     "torch", "onnx", "onnxruntime", "openvino", "tensorrt_rtx", "cv2", "PIL", "huggingface_hub", "rich.progress",
     "matplotlib",

@@ -12,6 +12,7 @@ import pytest
 
 from evit_deploy.agreement import BUDGETS
 from evit_deploy.data.images import write_image
+from evit_deploy.engines.build import lower_engine
 from evit_deploy.manifest import read_artifact
 from tests.cli.conftest import Program
 from tests.conftest import require
@@ -87,6 +88,53 @@ def test_build_compiles_for_rtx_and_promises_no_run(attention: tuple[str, ...], 
     assert evit("inspect", name).code == 0
 
 
+def test_the_next_command_is_the_exact_one(evit: Program, workspace: Path) -> None:
+    out = evit(*ORIN).out
+    assert "not compiled here: tensorrt compiles on the Jetson AGX Orin itself, and here is no NVIDIA GPU" in out
+    assert "next:  evit-deploy build engines/b0-seg.orin.fp16 --remote USER@HOST" in out
+    assert "and there:  evit-deploy build b0-seg.orin.fp16\n" in out
+    again = evit(*ORIN, "--optimization-level", "5").out
+    assert "and there:  evit-deploy build b0-seg.orin.fp16 --optimization-level 5\n" in again
+
+
+def test_what_must_be_compiled_and_is_not_exits_3(evit: Program, workspace: Path) -> None:
+    answer = evit(*ORIN, "--require-compiled")
+    assert answer.code == 3
+    assert "engines/b0-seg.orin.fp16 is lowered, not compiled" in answer.message
+    assert "tensorrt compiles on the Jetson AGX Orin itself" in answer.message
+    assert "--remote USER@HOST" in answer.message
+    assert read_artifact(workspace / "engines" / "b0-seg.orin.fp16").agreement.passed
+
+
+@pytest.mark.parametrize("name", ["b0-seg.rtx.fp16", "engines/b0-seg.rtx.fp16", "b0-seg"])
+def test_a_lowered_engine_is_compiled_where_it_stands(name: str, evit: Program, workspace: Path) -> None:
+    """On the device there is no export, only what was copied there."""
+    require("tensorrt_rtx")
+    lower_engine(
+        workspace / "export" / "b0-seg", workspace / "engines" / "b0-seg.rtx.fp16", target="rtx", precision="fp16"
+    )
+    shutil.rmtree(workspace / "export")
+    choice = ("--target", "rtx", "--fp16") if name == "b0-seg" else ()
+    answer = evit("build", name, *choice, "--require-compiled", "--arch", "sm80")
+    assert answer.code == 0, answer.err
+    assert "engines/b0-seg.rtx.fp16  by tensorrt_rtx" in answer.out
+    engine = read_artifact(workspace / "engines" / "b0-seg.rtx.fp16").engine
+    assert engine is not None
+    assert (engine.state, engine.machine["arch"]) == ("compiled", "sm80")
+
+
+@pytest.mark.parametrize(
+    "other", [("--target", "a100"), ("--fp32",), ("--attention", "matmul")], ids=lambda option: option[0]
+)
+def test_a_lowered_engine_keeps_what_it_is(other: tuple[str, ...], evit: Program, gpu_engine: Path) -> None:
+    before = snapshot(gpu_engine)
+    answer = evit("build", gpu_engine, *other)
+    assert answer.code == 2, answer.out
+    assert "already" in answer.message
+    assert "build from the export to change it" in answer.message
+    assert snapshot(gpu_engine) == before
+
+
 # Verify
 
 
@@ -133,8 +181,8 @@ def test_what_needs_the_device_is_refused(
     command: tuple[str, ...], gpu_engine: Path, evit: Program, tmp_path: Path
 ) -> None:
     words = {
-        "b0-seg.orin.fp16": ("lowered but not compiled yet", "trtexec"),
-        "b0-seg.rtx-sm80.fp16": ("cannot run in this version", "evit-deploy verify emulates its graph"),
+        "b0-seg.orin.fp16": ("lowered but not compiled yet", "evit-deploy build"),
+        "b0-seg.rtx-sm80.fp16": ("needs an NVIDIA GPU", "no GPU here, or no driver for it", "evit-deploy doctor"),
     }
     answer = evit(command[0], gpu_engine, *command[1:])
     assert answer.code == 3, answer.err

@@ -16,9 +16,11 @@ from onnx import numpy_helper
 from evit_deploy.engines import build, build_engine
 from evit_deploy.engines import onnxruntime as ort_compiler
 from evit_deploy.engines import openvino as ov_compiler
+from evit_deploy.engines.compiler import Job
 from evit_deploy.errors import ArtifactError, CheckFailedError, MissingExtraError, UnavailableError, UsageError
 from evit_deploy.export import ExportOptions, export_model
 from evit_deploy.manifest import Budget, read_artifact, sha256_of, write_artifact
+from evit_deploy.progress import Progress
 from evit_deploy.runtime.engine import open_engine
 from evit_deploy.runtime.verify import Reference
 from evit_deploy.targets import TARGETS
@@ -27,7 +29,7 @@ from tests.manifest.sample import entries, snapshot
 
 LENIENT = Budget(relative_l2=0.5, class_agreement=0.5, conceded_margin=5.0, confidence_error=1.0)
 """Random weights decide by a hair's breadth, so BF16 flips more pixels than with trained ones."""
-HAS_BF16 = ov_compiler.COMPILER.version() is not None and ov_compiler.COMPILER.obstacle("bf16") is None
+HAS_BF16 = ov_compiler.COMPILER.version() is not None and ov_compiler.COMPILER.obstacle("bf16", TARGETS["cpu"]) is None
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +57,14 @@ def perturb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[np.ndarray],
         def version(self) -> str:
             return "perturbing"
 
-        def compile(self, graph: Path, folder: Path, precision: str, arch: str | None) -> str:
-            model = onnx.load(graph)
+        def compile(self, job: Job, progress: Progress) -> str:
+            model = onnx.load(job.graph)
             for tensor in model.graph.initializer:
                 if len(tensor.dims) == 4:
                     changed = self.change(numpy_helper.to_array(tensor)).astype(np.float32)
                     tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
-            onnx.save(model, folder / "perturbed.onnx")
-            return super().compile(folder / "perturbed.onnx", folder, precision, arch)
+            onnx.save(model, job.folder / "perturbed.onnx")
+            return super().compile(replace(job, graph=job.folder / "perturbed.onnx"), progress)
 
     return lambda change: monkeypatch.setattr(ort_compiler, "COMPILER", Perturbing(change))
 

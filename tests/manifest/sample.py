@@ -12,6 +12,7 @@ from evit_deploy.manifest import (
     EngineInfo,
     FrameAgreement,
     GraphInfo,
+    LoweredInfo,
     Manifest,
     ModelInfo,
     Preprocess,
@@ -26,10 +27,6 @@ CONTENT = {"model.onnx": b"a graph", "reference.npz": b"a reference"}
 
 def sample_manifest(kind: str = "export", key: str = SHA) -> Manifest:
     """A manifest that says everything a manifest can say, except files."""
-    frames = (
-        FrameAgreement("a.png", 1.0, 0.5, 0.25, True, 1e-7, 2e-6, 0.999),
-        FrameAgreement("b.png", 1.0, None, 0.0),
-    )
     manifest = Manifest(
         kind="export",
         key=key,
@@ -49,11 +46,20 @@ def sample_manifest(kind: str = "export", key: str = SHA) -> Manifest:
             outputs=(TensorInfo("classes", "uint8", (-1, 64, 128)),),
         ),
         preprocess=Preprocess("RGB", "stretch", "opencv-cubic", 1.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-        agreement=Agreement("PyTorch", True, Budget(1e-4, 0.999, 1e-3, 1e-3), frames),
+        agreement=sample_agreement(),
         warnings=("random weights: Zufall, 乱数",),
         environment={"python": "3.11"},
     )
     return manifest if kind == "export" else replace(manifest, kind="engine", engine=sample_engine())
+
+
+def sample_agreement() -> Agreement:
+    """The comparison in `sample_manifest`."""
+    frames = (
+        FrameAgreement("a.png", 1.0, 0.5, 0.25, True, 1e-7, 2e-6, 0.999),
+        FrameAgreement("b.png", 1.0, None, 0.0),
+    )
+    return Agreement("PyTorch", True, Budget(1e-4, 0.999, 1e-3, 1e-3), frames)
 
 
 def sample_engine() -> EngineInfo:
@@ -67,6 +73,7 @@ def sample_engine() -> EngineInfo:
         backend="onnxruntime",
         entry="model.onnx",
         machine={"processor": "a CPU"},
+        lowered=LoweredInfo(SHA, ("a note",), sample_agreement()),
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import operator
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,8 @@ DEFAULTS = {
     ("agreement", "method"): "the artifact itself",
     ("engine", "attention"): "portable",
     ("engine", "notes"): (),
+    ("engine", "lowered"): None,
+    ("engine", "lowered", "agreement", "method"): "the artifact itself",
 }
 """Keys that came later, and what their absence means."""
 REQUIRED = [
@@ -131,12 +134,14 @@ def test_every_key_is_required_and_none_may_be_added(path: tuple[Any, ...]) -> N
 
 
 @pytest.mark.parametrize("path", DEFAULTS, ids=".".join)
-def test_a_manifest_without_a_later_key_is_read(path: tuple[str, str]) -> None:
-    data = _valid("engine")
-    del data[path[0]][path[1]]
+def test_a_manifest_without_a_later_key_is_read(path: tuple[str, ...]) -> None:
+    data = place = _valid("engine")
+    for key in path[:-1]:
+        place = place[key]
+    del place[path[-1]]
     validate(data)
     jsonschema.Draft7Validator(SCHEMA).validate(data)
-    assert getattr(getattr(from_json(data), path[0]), path[1]) == DEFAULTS[path]
+    assert operator.attrgetter(".".join(path))(from_json(data)) == DEFAULTS[path]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +150,9 @@ def test_a_manifest_without_a_later_key_is_read(path: tuple[str, str]) -> None:
         (("agreement", "method"), None, "string"),
         (("engine", "attention"), 1, "string"),
         (("engine", "notes"), "one text", "array"),
+        (("engine", "lowered"), "a key", "object"),
+        (("engine", "lowered", "key"), "short", "pattern"),
+        (("engine", "lowered", "agreement", "frames"), [], "at least"),
         (("engine", "notes"), [1], "string"),
         (("key",), SHA.upper(), "pattern"),
         (("key",), SHA[1:], "pattern"),
