@@ -58,7 +58,7 @@ def _kernel(line: str) -> Kernel:
             inputs=tuple(_tensors(fields["Inputs"])),
             outputs=tuple(_tensors(fields["Outputs"])),
             constants=sum(tensor.bytes for tensor in _tensors(fields.get("Constants", "[]"))),
-            layers=tuple(_nodes(fields.get("Metadata", ""))),
+            layers=onnx_nodes(fields.get("Metadata", "")),
         )
     except KeyError as error:
         raise _unreadable(f"no field {error.args[0]} in: {line[:100]}") from error
@@ -76,9 +76,9 @@ def _tensors(text: str) -> Iterator[PlanTensor]:
         yield PlanTensor(fields["Name"], shape, fields["Datatype"], byte_size(shape, fields["Datatype"]))
 
 
-def _nodes(text: str) -> Iterable[str]:
-    """Read ``[ONNX Layer: a][ONNX Layer: b]``; a mark such as "__gemm_from_conv1x1" may follow a bracket."""
-    return dict.fromkeys(part.rpartition("]")[0] for part in text.split(_NODE)[1:])
+def onnx_nodes(metadata: str) -> tuple[str, ...]:
+    """Names in ``[ONNX Layer: a][ONNX Layer: b]``; a mark such as "__gemm_from_conv1x1" may follow a bracket."""
+    return tuple(dict.fromkeys(part.rpartition("]")[0] for part in metadata.split(_NODE)[1:]))
 
 
 def _fields(text: str) -> dict[str, str]:

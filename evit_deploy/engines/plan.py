@@ -2,7 +2,8 @@
 """What a compiler made of a graph: the kernels of the finished engine, in order, with what they read and write.
 
 Compilers that show their plan store it next to the engine as ``plan.json``; ``evit-deploy inspect`` prints it. Where a
-plan comes from is not this file's business: `evit_deploy.engines.build_log` reads it from a build log.
+plan comes from is not this file's business: `evit_deploy.engines.build_log` reads it from a build log,
+`evit_deploy.engines.inspector` from the engine itself.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _BITS = {
     "Int8": 8, "UInt8": 8, "Bool": 8, "Int32": 32, "Int64": 64,
 }  # fmt: skip
 
-_IDLE = frozenset({"signal", "wait", "shape_call", "host_to_device", "device_to_host"})
-"""Entries of a plan that order other ones or handle sizes: no kernel runs on the device for them."""
+_IDLE = frozenset({"signal", "wait", "shape_call", "host_to_device", "device_to_host", "NoOp", "Constant"})
+"""Entries of a plan that order others, handle sizes or name what is there: no kernel runs on the device for them."""
 
-_GENERATED = "kgen"
+_PREPARING = frozenset({"kgen", "Reformat"})
 
 
 @dataclass(frozen=True)
@@ -163,12 +164,12 @@ def byte_size(shape: Iterable[int], dtype: str) -> int:
 def with_flops(kernels: Iterable[Kernel], node_flops: Mapping[str, int]) -> tuple[Kernel, ...]:
     """Give every node's operations to the kernel that computes it.
 
-    Several kernels may name one node. Generated ones among them only prepare or reorder its data, so it belongs to the
-    first of another type; among generated ones alone, to the first.
+    Several kernels may name one node. Generated and reformatting ones among them only prepare or reorder its data, so
+    it belongs to the first of another type; among those alone, to the first.
     """
     known = tuple(kernels)
     owner: dict[str, int] = {}
-    for index, kernel in sorted(enumerate(known), key=lambda numbered: numbered[1].type == _GENERATED):
+    for index, kernel in sorted(enumerate(known), key=lambda numbered: numbered[1].type in _PREPARING):
         for node in kernel.layers:
             owner.setdefault(node, index)
     totals = [0] * len(known)

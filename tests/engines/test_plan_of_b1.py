@@ -9,17 +9,18 @@ from pathlib import Path
 
 import onnx
 import pytest
-import torch
 
+from evit_deploy.engines.compiler import Job
 from evit_deploy.engines.plan import read_plan
 from evit_deploy.engines.tensorrt_rtx import COMPILER
 from evit_deploy.export.exporter import preprocess_rules
-from evit_deploy.export.graph import DeployGraph
-from evit_deploy.export.trace import hide_output, trace
+from evit_deploy.export.graph import trace_deployed
+from evit_deploy.export.trace import hide_output
 from evit_deploy.models import create_model, find_model
 from evit_deploy.precision.arrange import arrange
 from evit_deploy.precision.fp16 import lower_fp16
 from evit_deploy.precision.lower import lower
+from evit_deploy.progress import silent
 from tests.conftest import require
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -37,7 +38,7 @@ def model():
 
 def plan(graph, folder):
     onnx.save(graph, folder / "model.onnx")
-    COMPILER.compile(folder / "model.onnx", folder, "fp16", "sm80")
+    COMPILER.compile(Job(folder / "model.onnx", folder, "fp16", "sm80"), silent)
     return read_plan(folder)
 
 
@@ -50,8 +51,7 @@ def usual(model, tmp_path_factory):
 
 @pytest.mark.slow
 def test_safe_and_yet_fewer_kernels_and_bytes(model, usual, tmp_path):
-    module = DeployGraph(model, preprocess_rules(SPEC), "tensor", "logits").eval()
-    graph = trace(module, torch.zeros(1, 3, *SIZE), ("logits",), 17, False)
+    graph = trace_deployed(model, preprocess_rules(SPEC), SIZE, "tensor", "logits")
     ours = plan(lower(graph, "fp16", "conv").model, tmp_path)
     assert len(ours.working) < 118 <= len(usual.working)
     assert ours.traffic < 1.73e9
@@ -66,8 +66,7 @@ def test_safe_and_yet_fewer_kernels_and_bytes(model, usual, tmp_path):
 
 @pytest.mark.slow
 def test_image_to_classes_in_fewer_bytes_than_the_usual_network_alone(model, usual, tmp_path):
-    module = DeployGraph(model, preprocess_rules(SPEC), "image", "classes").eval()
-    graph = trace(module, torch.zeros(1, *SIZE, 3, dtype=torch.uint8), ("classes", "logits"), 17, False)
+    graph = trace_deployed(model, preprocess_rules(SPEC), SIZE, "image", "classes")
     hide_output(graph, "logits")
     ours = plan(lower(graph, "fp16", "conv").model, tmp_path)
     assert len(ours.working) < 118

@@ -12,12 +12,16 @@ import pytest
 from onnx import helper, numpy_helper
 
 from evit_deploy.engines import build_engine, choose_arch, choose_compiler, tensorrt_rtx
+from evit_deploy.engines.compiler import Job
 from evit_deploy.engines.flops import graph_math
 from evit_deploy.engines.plan import Plan, read_plan
 from evit_deploy.engines.tensorrt_rtx import COMPILER
+from evit_deploy.engines.typed_network import TypedNetwork, in_words
 from evit_deploy.errors import CheckFailedError, EvitError, UnavailableError, UsageError
 from evit_deploy.export import ExportOptions, export_model
 from evit_deploy.manifest import read_artifact
+from evit_deploy.progress import silent
+from evit_deploy.runtime.cuda.logger import shared_logger
 from evit_deploy.targets import TARGETS
 from tests.conftest import SMALL, require
 from tests.engines.graphs import FLOPS, HEIGHT, WIDTH, save, two_convolutions
@@ -45,7 +49,7 @@ def tensor_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _compile(graph: Path, folder: Path, precision: str = "fp16", arch: str = "sm80") -> Plan:
     folder.mkdir()
-    entry = COMPILER.compile(graph, folder, precision, arch)
+    entry = COMPILER.compile(Job(graph, folder, precision, arch), silent)
     assert entries(folder) == [entry, "plan.json"] == ["engine.rtx", "plan.json"]
     assert (folder / entry).stat().st_size > 10_000
     return read_plan(folder)
@@ -94,13 +98,15 @@ def test_the_whole_network_is_in_the_plan(tensor_export: Path, tmp_path: Path) -
     assert 50 < len(plan.working) < 200
 
 
-def test_fp32_is_really_fp32() -> None:
+def test_fp32_is_really_fp32(tmp_path: Path) -> None:
     import tensorrt_rtx as trt
 
-    builder = trt.Builder(tensorrt_rtx._new_log(trt))
-    assert builder.create_builder_config().get_flag(trt.BuilderFlag.TF32)
-    config = tensorrt_rtx._config(trt, builder, "sm80")
+    graph = two_convolutions(tmp_path / "g.onnx", "float32")
+    typed = TypedNetwork(trt, Job(graph, tmp_path, "fp32", "sm80"), COMPILER)
+    assert typed.builder.create_builder_config().get_flag(trt.BuilderFlag.TF32)
+    config = tensorrt_rtx._for_arch(trt, typed.new_config(), "sm80")
     assert not config.get_flag(trt.BuilderFlag.TF32)
+    assert config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     assert config.get_compute_capability(0) == trt.ComputeCapability.SM80
 
 
@@ -110,7 +116,7 @@ def test_fp32_is_really_fp32() -> None:
 def _refused(graph: Path, folder: Path, kind: type[EvitError], precision: str = "fp16") -> EvitError:
     folder.mkdir()
     with pytest.raises(kind) as caught:
-        COMPILER.compile(graph, folder, precision, "sm80")
+        COMPILER.compile(Job(graph, folder, precision, "sm80"), silent)
     assert type(caught.value) is kind
     assert entries(folder) == []
     assert "/_src/" not in str(caught.value)
@@ -187,15 +193,28 @@ def test_nothing_is_written_without_a_plan(tmp_path: Path, monkeypatch: pytest.M
 
 def test_many_errors_become_one_that_can_be_read() -> None:
     noise = (
-        "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (In catchCudaError at /_src/x.cpp:2 (cuda))"
+        "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (In catchCudaError at /_src/x.cpp:2"
+        " (cudaError 35: CUDA driver version is insufficient for CUDA runtime version))"
     )
     lines = [
         f"Invalid Node - n{n}\nshape: Error Code 4: API Usage Error (n{n}: wrong. In f at /_src/x.cpp:1)\n{noise}"
         for n in range(7)
     ]
-    error = COMPILER._refused("fp16", [*lines, noise, lines[0]])
-    assert error.found == "n0: wrong; n1: wrong; n2: wrong; n3: wrong; n4: wrong; and 2 more"
-    assert COMPILER._refused("fp16", []).found == "it does not say why"
+    found = in_words([*lines, noise, lines[0]])
+    assert found == "n0: wrong; n1: wrong; n2: wrong; n3: wrong; n4: wrong; and 2 more"
+    assert in_words([]) == "it does not say why"
+    assert in_words([noise]) == "CUDA: cudaError 35: CUDA driver version is insufficient for CUDA runtime version"
+    other = noise.replace("35: CUDA driver version is insufficient", "100: no CUDA-capable device")
+    assert in_words([other, "x"]) == "x"
+
+
+def test_a_build_while_an_engine_is_loaded_keeps_its_plan(tmp_path: Path) -> None:
+    """The first logger of a process hears everything, and the plan is read from the log."""
+    import tensorrt_rtx as trt
+
+    runtime = trt.Runtime(shared_logger(trt))
+    assert runtime.deserialize_cuda_engine(b"no plan" * 20) is None
+    assert _compile(two_convolutions(tmp_path / "g.onnx"), tmp_path / "e").flops == sum(FLOPS.values())
 
 
 # Precision and architecture
@@ -203,7 +222,7 @@ def test_many_errors_become_one_that_can_be_read() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_precisions_that_it_builds(precision: str) -> None:
-    assert COMPILER.obstacle(precision) is None
+    assert COMPILER.obstacle(precision, RTX) is None
     assert choose_compiler(RTX, precision) is COMPILER
 
 
@@ -211,7 +230,7 @@ def test_precisions_that_it_builds(precision: str) -> None:
 def test_precisions_that_it_refuses(precision: str, words: str) -> None:
     with pytest.raises(UsageError, match=f"{precision} is not built for rtx") as caught:
         choose_compiler(RTX, precision)
-    assert caught.value.found == COMPILER.obstacle(precision)
+    assert caught.value.found == COMPILER.obstacle(precision, RTX)
     assert words in str(caught.value.found)
     assert caught.value.expected == "--fp32 or --fp16"
     assert "--fp16" in str(caught.value.fix)
@@ -275,7 +294,9 @@ def test_an_engine_says_what_it_computes(tensor_export: Path, tmp_path: Path) ->
     assert (engine.state, engine.compiler, engine.backend) == ("compiled", "tensorrt_rtx", "tensorrt_rtx")
     assert engine.compiler_version == COMPILER.version()
     assert engine.attention == RTX.attention
-    assert engine.notes == (f"attention arranged as '{RTX.attention}', the choice for rtx",)
+    assert engine.lowered is not None
+    assert engine.lowered.notes == (f"attention arranged as '{RTX.attention}', the choice for rtx",)
+    assert engine.notes[:1] == engine.lowered.notes
     assert manifest.agreement.method.startswith("faithful emulation of the typed graph")
     assert manifest.agreement.passed
 
