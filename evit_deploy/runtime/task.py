@@ -30,7 +30,9 @@ class Task:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.classes: ClassSet = class_set(engine.manifest.model.dataset)
-        self._fitted = np.empty((*engine.manifest.graph.resolution, 3), np.uint8)
+        graph = engine.manifest.graph
+        self._in_place = engine.on_gpu and graph.input == "image" and graph.batch[0] == 1
+        self._fitted = np.empty((0 if self._in_place else graph.resolution[0], graph.resolution[1], 3), np.uint8)
 
     @property
     def manifest(self) -> Manifest:
@@ -58,6 +60,9 @@ class Task:
     def _run_frame(self, frame: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """Fit one checked frame to the graph, run it, and drop the batch axis."""
         graph, rules = self.manifest.graph, self.manifest.preprocess
-        image = np.ascontiguousarray(fit_frame(frame, rules, *graph.resolution, out=self._fitted))
-        outputs = self.infer({graph.inputs[0].name: graph_input(image[None], graph, rules)})
-        return {name: array[0] for name, array in outputs.items()}
+        name = graph.inputs[0].name
+        # What the GPU reads, so that a frame is written once; asked for each time, since a run may be reading it.
+        buffer = self.engine.input_buffer(name)[0] if self._in_place else self._fitted
+        image = np.ascontiguousarray(fit_frame(frame, rules, *graph.resolution, out=buffer))
+        outputs = self.infer({name: graph_input(image[None], graph, rules)})
+        return {output: array[0] for output, array in outputs.items()}

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evit_deploy.errors import MissingExtraError, UnavailableError
+from evit_deploy.errors import MissingExtraError, UnavailableError, first_line
 from evit_deploy.manifest import Manifest
-from evit_deploy.runtime.backends import output_buffers
+from evit_deploy.runtime.backends import Place, output_buffers
 
 
 class OnnxRuntimeBackend:
@@ -66,7 +66,7 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def open_backend(folder: Path, manifest: Manifest, threads: int) -> OnnxRuntimeBackend:
+def open_backend(folder: Path, manifest: Manifest, place: Place) -> OnnxRuntimeBackend:
     """Load an engine compiled by ONNX Runtime."""
     try:
         import onnxruntime as ort
@@ -76,12 +76,12 @@ def open_backend(folder: Path, manifest: Manifest, threads: int) -> OnnxRuntimeB
     path = folder / manifest.engine.entry
     cpu = manifest.engine.machine.get("processor", "one")
     try:
-        options = session_options(threads)
+        options = session_options(place.threads)
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises many kinds of its own
         raise UnavailableError(
             f"ONNX Runtime {ort.__version__} cannot load {path}",
-            found=str(error).splitlines()[0],
+            found=first_line(error),
             expected=f"ONNX Runtime {manifest.engine.compiler_version}, on a CPU like the {cpu} it was compiled on",
             fix=f"build it on this machine: evit-deploy build {manifest.model.name} --target cpu",
         ) from error

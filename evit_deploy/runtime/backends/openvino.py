@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from evit_deploy.errors import MissingExtraError, UnavailableError
 from evit_deploy.manifest import Manifest
-from evit_deploy.runtime.backends import output_buffers
+from evit_deploy.runtime.backends import Place, output_buffers
 
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -61,7 +61,7 @@ def settings(precision: str, threads: int) -> dict[str, str | int]:
     }
 
 
-def open_backend(folder: Path, manifest: Manifest, threads: int) -> OpenVinoBackend:
+def open_backend(folder: Path, manifest: Manifest, place: Place) -> OpenVinoBackend:
     """Load an engine compiled by OpenVINO."""
     try:
         import openvino as ov
@@ -69,7 +69,7 @@ def open_backend(folder: Path, manifest: Manifest, threads: int) -> OpenVinoBack
         raise MissingExtraError("openvino", "openvino", "This engine") from None
     assert manifest.engine is not None
     path = folder / manifest.engine.entry
-    hint = settings(manifest.engine.precision, threads)
+    hint = settings(manifest.engine.precision, place.threads)
     try:
         compiled = ov.Core().compile_model(str(path), "CPU", hint)
     except RuntimeError as error:
