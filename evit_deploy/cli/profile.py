@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evit_deploy.cli.common import HERE, Bars, Json, Workspace, artifact_folder, print_json, print_table, warn
+from evit_deploy.cli.sign import TrustedKeys
 
 if TYPE_CHECKING:
     from evit_deploy.profiles import ProfileReport
@@ -18,6 +19,7 @@ def command(
     engine: Annotated[str, typer.Argument(help="Folder of an engine, or its name in engines/.")],
     runs: Annotated[int, typer.Option(help="Timed runs, at least 100.", min=100)] = 100,
     pytorch: Annotated[bool, typer.Option(help="Also time PyTorch eager, if it is installed.")] = True,
+    trusted_keys: TrustedKeys = None,
     workspace: Workspace = HERE,
     json: Json = False,
 ) -> None:
@@ -26,7 +28,9 @@ def command(
     from evit_deploy.profiles import profile_engine
 
     folder = artifact_folder(workspace, "engines", engine)
-    report, path = profile_engine(folder, workspace / "profiles", runs=runs, pytorch=pytorch, progress=Bars())
+    report, path = profile_engine(
+        folder, workspace / "profiles", runs=runs, pytorch=pytorch, progress=Bars(), trusted_keys=trusted_keys
+    )
     warn(report.manifest)
     if json:
         print_json(report.to_json())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evit_deploy.cli.common import HERE, Workspace, artifact_folder, warn
+from evit_deploy.cli.sign import TrustedKeys
 
 if TYPE_CHECKING:
     from evit_deploy.data.images import Frame
@@ -18,6 +19,7 @@ def command(
     engine: Annotated[str, typer.Argument(help="Folder of an engine, or its name in engines/.")],
     source: Annotated[str, typer.Argument(help="Image, folder of images, or scene:SEED for a drawn street.")],
     out: Annotated[Path | None, typer.Option(help="Picture to write; a folder for several images.")] = None,
+    trusted_keys: TrustedKeys = None,
     workspace: Workspace = HERE,
 ) -> None:
     """Run an engine on images and write overlay pictures (segmentation) or print the classes."""
@@ -25,7 +27,7 @@ def command(
     from evit_deploy.data.images import read_source
 
     folder = artifact_folder(workspace, "engines", engine)
-    with evit_deploy.load(folder) as task:
+    with evit_deploy.load(folder, trusted_keys=trusted_keys) as task:
         warn(task.manifest)
         many = Path(source).is_dir()
         taken: set[Path] = set()

@@ -19,6 +19,7 @@ from evit_deploy.cli.common import (
     print_json,
     warn,
 )
+from evit_deploy.cli.sign import TrustedKeys
 
 
 def command(
@@ -29,6 +30,7 @@ def command(
     layers: Annotated[
         bool, typer.Option("--layers", help="Typed engines: show what FP16 does to every tensor of the reference.")
     ] = False,
+    trusted_keys: TrustedKeys = None,
     workspace: Workspace = HERE,
     json: Json = False,
 ) -> None:
@@ -39,8 +41,10 @@ def command(
     from evit_deploy.profiles.verify import agreement_record, verify_engine
 
     folder = artifact_folder(workspace, "engines", engine)
-    rows = engine_layers(folder, Bars()) if layers else None
-    manifest, agreement, report = verify_engine(folder, workspace / "profiles", images, Bars(), layers=rows)
+    rows = engine_layers(folder, Bars(), trusted_keys) if layers else None
+    manifest, agreement, report = verify_engine(
+        folder, workspace / "profiles", images, Bars(), layers=rows, trusted_keys=trusted_keys
+    )
     warn(manifest)
     if json:
         print_json({"engine": str(folder), "report": str(report), **agreement_record(agreement), **layer_part(rows)})

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import platform
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import evit_deploy
+from evit_deploy.manifest import utc_now
 from evit_deploy.runtime.engine import available_cores
 from evit_deploy.targets.machine import describe, memory_gb
 
@@ -30,7 +30,7 @@ def environment(backend: str) -> dict[str, str]:
     """
     memory = memory_gb()
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": utc_now(),
         **describe(),
         "cores": f"{available_cores()} of {os.cpu_count()}",
         "memory": f"{memory:.1f} GB" if memory else UNKNOWN,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evit_deploy.errors import UsageError, extra
-from evit_deploy.manifest import read_artifact
+from evit_deploy.manifest.signing import read_trusted
 from evit_deploy.profiles.files import plain
 from evit_deploy.progress import Progress, silent
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 TYPED = ("fp16",)
 
 
-def engine_layers(folder: Path, progress: Progress = silent) -> tuple[LayerError, ...]:
+def engine_layers(
+    folder: Path, progress: Progress = silent, trusted_keys: str | Path | None = None
+) -> tuple[LayerError, ...]:
     """Compare every tensor of an engine's typed graph with the same graph without rounding, on the reference frames.
 
     The graph is run by ONNX Runtime on the CPU, FP16 emulated, so this needs no GPU and says nothing about a device.
@@ -27,6 +29,7 @@ def engine_layers(folder: Path, progress: Progress = silent) -> tuple[LayerError
     Args:
         folder: Folder of an engine.
         progress: Told about every step.
+        trusted_keys: Keys one of which must have signed the engine, as for `evit_deploy.load`.
 
     Raises:
         UsageError: Not an engine, or one whose graph is not typed FP16.
@@ -34,7 +37,7 @@ def engine_layers(folder: Path, progress: Progress = silent) -> tuple[LayerError
         MissingExtraError: Without onnx.
     """
     with progress("read the engine"):
-        manifest = read_artifact(folder)
+        manifest = read_trusted(folder, trusted_keys)
     if manifest.engine is None:
         raise UsageError(f"{folder} is an export, not an engine", fix="evit-deploy build, then name the engine")
     precision = manifest.engine.precision

@@ -46,7 +46,7 @@ except OSError:
     pass
 baseline = status("VmRSS") if linux else maximum()
 start = time.perf_counter()
-task = load(sys.argv[1])
+task = load(sys.argv[1], trusted_keys=sys.argv[2] if len(sys.argv) > 2 else None)
 seconds = time.perf_counter() - start
 low = task.manifest.graph.batch[0]
 frame = np.zeros((720, 1280, 3), np.uint8)
@@ -76,8 +76,12 @@ class Footprint:
     load_seconds: float
 
 
-def measure_footprint(folder: Path) -> Footprint:
+def measure_footprint(folder: Path, trusted_keys: str | Path | None = None) -> Footprint:
     """Load an engine in a fresh process and run three frames.
+
+    Args:
+        folder: Folder of an engine.
+        trusted_keys: Keys one of which must have signed it, as for `evit_deploy.load`.
 
     Raises:
         UnavailableError: The process failed.
@@ -85,9 +89,10 @@ def measure_footprint(folder: Path) -> Footprint:
     # The child must find the very package that runs here, also where it is not installed.
     root = str(Path(evit_deploy.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    arguments = [str(folder.resolve()), *([] if trusted_keys is None else [str(trusted_keys)])]
     try:
         result = subprocess.run(
-            [sys.executable, "-c", _PROBE, str(folder.resolve())],
+            [sys.executable, "-c", _PROBE, *arguments],
             capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True, env=environment,
         )  # fmt: skip
         data = json.loads(result.stdout.splitlines()[-1])

@@ -45,6 +45,7 @@ def profile_engine(
     runs: int = MINIMUM_RUNS,
     pytorch: bool = True,
     progress: Progress = silent,
+    trusted_keys: str | Path | None = None,
 ) -> tuple[ProfileReport, Path]:
     """Verify and measure an engine; write ``<engine's name>/report.json`` and ``report.html`` into `profiles`.
 
@@ -56,6 +57,7 @@ def profile_engine(
         runs: Timed runs; 100 at least are made.
         pytorch: Also time PyTorch. Where one of its runs takes more than half a second, 20 are enough.
         progress: Told about every step.
+        trusted_keys: Keys one of which must have signed the engine, as for `evit_deploy.load`.
 
     Returns:
         The report, and the path of the page. A disagreement with PyTorch is in the report; it is not an error here.
@@ -68,11 +70,11 @@ def profile_engine(
     require_page_packages()
     average = load_average()
     with progress("load the engine"):
-        task = load(folder)
+        task = load(folder, trusted_keys=trusted_keys)
     with task:
         reference = Reference.load(folder)
         with progress("memory, in a fresh process"):
-            footprint = measure_footprint(folder)
+            footprint = measure_footprint(folder, trusted_keys)
         outputs: list[Outputs] = []
         agreement = compare_reference(_recording(task, outputs), task.manifest, reference, progress)
         subjects = _engine_subjects(task, reference, max(runs, MINIMUM_RUNS))

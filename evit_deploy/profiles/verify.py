@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import evit_deploy
 from evit_deploy.agreement import BUDGETS, broken_limits, judge, worst
+from evit_deploy.engines.running import opened
 from evit_deploy.errors import MissingExtraError
-from evit_deploy.manifest import ITSELF, Agreement, Budget, FrameAgreement, Manifest, read_artifact
+from evit_deploy.manifest import Agreement, Budget, FrameAgreement, Manifest, utc_now
+from evit_deploy.manifest.signing import read_trusted
 from evit_deploy.profiles.files import plain, write_json
 from evit_deploy.profiles.layers import layer_part
 from evit_deploy.progress import Progress, silent
-from evit_deploy.runtime.engine import open_engine
 from evit_deploy.runtime.verify import Infer, Reference, verify
-from evit_deploy.targets import find_target
 from evit_deploy.targets.machine import describe
 
 if TYPE_CHECKING:
@@ -34,10 +32,11 @@ def verify_engine(
     images: Path | None = None,
     progress: Progress = silent,
     layers: Sequence[LayerError] | None = None,
+    trusted_keys: str | Path | None = None,
 ) -> tuple[Manifest, Agreement, Path]:
     """Open an engine as a robot would, run it, and compare it with PyTorch.
 
-    A GPU's engine does not run here: its typed graph is emulated faithfully instead, and the record says so.
+    Where a GPU's engine cannot run here, its typed graph is emulated faithfully instead, and the record says so.
 
     Without `images` PyTorch's answers come from the reference in the engine, and PyTorch is not needed. With them it
     computes its answers now, one image at a time, from the very weights the engine was made from.
@@ -48,6 +47,7 @@ def verify_engine(
         images: Folder of images of any size, or None for the reference.
         progress: Told about every step.
         layers: What `engine_layers` found, to be written with the comparison.
+        trusted_keys: Keys one of which must have signed the engine, as for `evit_deploy.load`.
 
     Returns:
         The engine's manifest, the comparison (passed or not: a disagreement is not an error here), and the file.
@@ -57,9 +57,9 @@ def verify_engine(
         ArtifactError: A damaged engine, or weights that are not the engine's.
         UnavailableError: The engine cannot run here, or `images` without PyTorch or without its weights.
     """
-    with progress("load the engine"):
-        manifest = read_artifact(folder)
-    with _opened(folder, manifest, progress) as (infer, method):
+    with progress("check the engine"):
+        manifest = read_trusted(folder, trusted_keys)
+    with opened(folder, manifest, progress) as (infer, method):
         if images is None:
             agreement = compare_reference(infer, manifest, Reference.load(folder), progress)
         else:
@@ -91,21 +91,6 @@ def _budget(manifest: Manifest) -> Budget:
     return BUDGETS[manifest.engine.precision]
 
 
-@contextmanager
-def _opened(folder: Path, manifest: Manifest, progress: Progress) -> Iterator[tuple[Infer, str]]:
-    """What runs an engine's graph here, and how, in words."""
-    engine = manifest.engine
-    if engine is not None and find_target(engine.target).attention is not None:
-        from evit_deploy.engines.lowering import emulated
-
-        with progress("prepare the emulation"):
-            emulation = emulated(folder, manifest)
-        yield emulation
-        return
-    with open_engine(folder, manifest) as opened:
-        yield opened.infer, ITSELF
-
-
 def _compare_images(infer: Infer, manifest: Manifest, images: Path, progress: Progress) -> Agreement:
     """Compare on the user's images. One at a time: a folder may hold more than the memory does."""
     try:
@@ -135,7 +120,7 @@ def _record(folder: Path, manifest: Manifest, agreement: Agreement, images: Path
     return {
         "engine": folder.resolve().name,
         "key": manifest.key,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": utc_now(),
         "tool": evit_deploy.__version__,
         "machine": describe(),
         "images": None if images is None else str(images.resolve()),

@@ -113,7 +113,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, forbid_pytorch: bool = False) -> None
         return tuple(Latency(subject.name, (1.0,) * subject.runs, subject.frames) for subject in subjects)
 
     monkeypatch.setattr(profile_module, "measure_together", once)
-    monkeypatch.setattr(profile_module, "measure_footprint", lambda folder: Footprint(1.0, 0.1))
+    monkeypatch.setattr(profile_module, "measure_footprint", lambda *_: Footprint(1.0, 0.1))
 
 
 def test_without_torch_the_report_says_so(engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_a_missing_package_is_told_before_anything_is_measured(
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else real(name))
-    monkeypatch.setattr(profile_module, "load", lambda folder: pytest.fail("measured first"))
+    monkeypatch.setattr(profile_module, "load", lambda *_, **__: pytest.fail("measured first"))
     with pytest.raises(MissingExtraError, match=rf"{package}(.|\n)*evit-deploy\[report\]"):
         profile_engine(engine_folder, tmp_path)
 
