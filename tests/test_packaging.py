@@ -36,10 +36,11 @@ def test_wheel_holds_code_and_data_and_nothing_else(wheel):
         "evit_deploy/models/demo/b0-seg.safetensors",
         "evit_deploy/models/demo/b1-seg.safetensors",
         "evit_deploy/profiles/report.html",
+        "evit_deploy/profiles/selftest.tar.xz",
     ):
         assert needed in names
     assert all(name.startswith(("evit_deploy/", "evit_deploy-")) for name in names)
-    assert not [name for name in names if "test" in name or name.endswith((".onnx", ".npz"))]
+    assert not [name for name in names if "/test" in name or name.endswith((".onnx", ".npz"))]
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import evit_deploy
-from evit_deploy.cli import build, doctor, export, inspect, models, profile, run, targets, verify
+from evit_deploy.cli import agent, build, doctor, export, inspect, models, profile, run, selftest, sign, targets, verify
 
 
 @dataclass
@@ -47,5 +47,6 @@ def options(
     state.debug = debug
 
 
-for module in (models, targets, doctor, export, build, verify, profile, inspect, run):
+for module in (models, targets, doctor, selftest, export, build, sign, verify, profile, inspect, run):
     app.command(module.__name__.rpartition(".")[2])(module.command)
+app.command("agent", hidden=True)(agent.command)
