@@ -221,7 +221,7 @@ def test_doctor_examines_the_workspace(evit: Program, tmp_path: Path) -> None:
     assert re.search(rf"^ok  workspace +{tmp_path}, \d+ GB free$", answer.out, flags=re.MULTILINE)
     data = json.loads(evit("doctor", "--json").out)
     assert data["machine"]["evit-deploy"] == evit_deploy.__version__
-    assert {"name", "ok", "found", "fix"} == set(data["checks"][0])
+    assert {"name", "ok", "found", "fix", "optional"} == set(data["checks"][0])
 
 
 def test_a_table_lines_up(capsys: pytest.CaptureFixture[str]) -> None:
