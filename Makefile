@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/.demo
 	$(BIN)/python examples/demo.py
 
+# CI=true runs the slow ones as well.
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(CI),,-m "not slow")
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

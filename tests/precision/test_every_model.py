@@ -35,18 +35,8 @@ from tests.conftest import require
 from tests.precision.typed import open_session
 
 SIZES = {"cityscapes": (256, 512), "ade20k": (256, 256)}
-LARGE = {
-    "b3-cls",
-    "l1-cls",
-    "l2-cls",
-    "l3-cls",
-    "b3-seg",
-    "l1-seg",
-    "l2-seg",
-    "b3-seg-ade20k",
-    "l1-seg-ade20k",
-    "l2-seg-ade20k",
-}
+QUICK = {"b0-cls", "b0-seg", "b1-seg", "b1-seg-ade20k"}
+"""The others are slow: minutes for all of them. The L family is in test_families, too."""
 TOO_SLOW = {"b3-seg", "b3-seg-ade20k", "l1-seg", "l2-seg", "l2-seg-ade20k", "l2-cls", "l3-cls"}
 FLOATS = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 ATTENTION = TARGETS["rtx"].attention
@@ -71,7 +61,7 @@ class Case:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in MODELS],
+    params=[pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS],
 )
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     """One model at a time."""
