@@ -40,7 +40,8 @@ def create_model(name: str, weights: str | None = None, seed: int = 0) -> nn.Mod
         seed: Seed of "random".
 
     Returns:
-        The module: normalised float [B, 3, H, W] in; logits [B, classes] or [B, classes, H/8, W/8] out.
+        The module: normalised float [B, 3, H, W] in; logits [B, classes] or [B, classes, H/8, W/8] out. For "sam" an
+        `evit_deploy.models.sam.SegmentAnything`: embeddings [B, 256, 64, 64] out, and masks from its ``decode``.
 
     Raises:
         UsageError: Unknown model, or weights that do not exist for it.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ DEMO_WARNING = (
     "They prove the toolchain, not the model; use --weights official for real work."
 )
 RANDOM_WARNING = "The weights are random: outputs mean nothing. Only agreement and speed can be judged."
+
+_LEARNED_VECTOR = re.compile(r"(gaussian_matrix|embed\.weight|tokens?\.weight|point_embeddings\.\d\.weight)$")
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,7 @@ def initial_state(model: nn.Module, seed: int) -> Mapping[str, Tensor]:
     """Draw weights that keep the variance of activations near one (He initialisation), from one seed.
 
     Norms that close a residual branch start at 0.5, so that a deep stack of sums stays in the range of a trained
-    network.
+    network. Learned vectors and position encodings of Segment Anything have variance one.
     """
     generator = torch.Generator().manual_seed(seed)
     state = {}
@@ -252,8 +255,8 @@ def initial_state(model: nn.Module, seed: int) -> Mapping[str, Tensor]:
         if key.endswith(("running_mean", "num_batches_tracked", ".bias")):
             state[key] = torch.zeros_like(value)
         elif value.ndim > 1:
-            fan_in = value[0].numel()
-            state[key] = torch.empty_like(value).normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
+            spread = 1.0 if _LEARNED_VECTOR.search(key) else (2.0 / value[0].numel()) ** 0.5
+            state[key] = torch.empty_like(value).normal_(0.0, spread, generator=generator)
         else:
             closes_branch = ".main." in key and key.endswith(("point_conv.norm.weight", "proj.norm.weight"))
             state[key] = torch.full_like(value, 0.5 if closes_branch else 1.0)

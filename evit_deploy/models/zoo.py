@@ -4,8 +4,8 @@
 To add a model, add a row to `_SPECS` (and, for a new backbone, one in `evit_deploy.models.backbones`). Importing this
 module imports no PyTorch, so that ``evit-deploy models`` answers at once.
 
-Sources: mit-han-lab/efficientvit at commit de7d773, applications/efficientvit_cls/README.md and
-applications/efficientvit_seg/README.md (accuracy, parameters, multiply-accumulates).
+Sources: mit-han-lab/efficientvit at commit de7d773, the README.md of applications/efficientvit_cls,
+applications/efficientvit_seg and applications/efficientvit_sam (accuracy, parameters, multiply-accumulates).
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import difflib
 from dataclasses import dataclass
 
 from evit_deploy.errors import UsageError
+
+_METRICS = {"cls": "top-1", "seg": "mIoU", "sam": "COCO mAP"}
+_NORM_EPS = {"b": 1e-5, "l": 1e-7}  # of classification and segmentation, by the backbone's family
+_SAM_NORM_EPS = 1e-6
 
 DEMO_MODELS = ("b0-seg", "b1-seg")
 """Models that ship with small weights trained by this project (tools/train_demo.py)."""
@@ -61,21 +65,36 @@ class SegmentationHeadSpec:
 
 
 @dataclass(frozen=True)
+class SamHeadSpec:
+    """The neck of a Segment Anything encoder; prompt encoder and mask decoder are the same in all five models.
+
+    Attributes:
+        expand: Expansion of the neck's residual blocks.
+        depth: Number of them.
+    """
+
+    expand: int
+    depth: int
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """One model of the zoo.
 
     Attributes:
         name: Name in this project, such as "b1-seg".
         alias: The reference implementation's own name.
-        task: "cls" or "seg".
-        dataset: "imagenet", "cityscapes" or "ade20k".
+        task: "cls", "seg" or "sam" (Segment Anything: masks for prompts).
+        dataset: "imagenet", "cityscapes", "ade20k" or "sa-1b".
         backbone: Key of `evit_deploy.models.backbones.BACKBONES`.
         head: Widths and blocks of its head.
-        classes: Number of classes.
-        resolution: Default input (height, width) in pixels.
+        norm_eps: Epsilon of every BatchNorm and LayerNorm, as the checkpoints were trained.
+        classes: Number of classes; 1 for "sam": the object of the prompt.
+        resolution: Default input (height, width) in pixels; for "sam" the only one.
         parameters: Number of trainable parameters, in millions.
         gmacs: Published multiply-accumulates at the default resolution, in 10⁹; None if never published.
-        accuracy: Published top-1 or mIoU at the default resolution, in percent; None if never published.
+        accuracy: Published `metric` at the default resolution, in percent; None if never published. For "sam": box
+            prompts of ViTDet on COCO val2017.
         crop_ratio: Centre crop of the classifiers' preprocessing.
         checkpoints: Official checkpoints; empty if none is linked.
     """
@@ -85,7 +104,8 @@ class ModelSpec:
     task: str
     dataset: str
     backbone: str
-    head: ClassifierHeadSpec | SegmentationHeadSpec
+    head: ClassifierHeadSpec | SegmentationHeadSpec | SamHeadSpec
+    norm_eps: float
     classes: int
     resolution: tuple[int, int]
     parameters: float
@@ -97,7 +117,7 @@ class ModelSpec:
     @property
     def metric(self) -> str:
         """Name of the published accuracy."""
-        return "top-1" if self.task == "cls" else "mIoU"
+        return _METRICS[self.task]
 
     @property
     def has_demo_weights(self) -> bool:
@@ -124,6 +144,7 @@ def _classifier(
         dataset="imagenet",
         backbone=backbone,
         head=ClassifierHeadSpec(widths),
+        norm_eps=_NORM_EPS[backbone[0]],
         classes=1000,
         resolution=(224, 224),
         parameters=parameters,
@@ -146,12 +167,31 @@ def _segmenter(
         dataset=dataset,
         backbone=backbone,
         head=head,
+        norm_eps=_NORM_EPS[backbone[0]],
         classes=19 if cityscapes else 150,
         resolution=(1024, 2048) if cityscapes else (512, 512),
         parameters=parameters,
         gmacs=gmacs,
         accuracy=accuracy,
         checkpoints=(checkpoint,),
+    )
+
+
+def _sam(backbone: str, side: int, neck: SamHeadSpec, parameters: float, gmacs: float, accuracy: float) -> ModelSpec:
+    return ModelSpec(
+        name=f"{backbone}-sam",
+        alias=f"efficientvit-sam-{backbone}",
+        task="sam",
+        dataset="sa-1b",
+        backbone=backbone,
+        head=neck,
+        norm_eps=_SAM_NORM_EPS,
+        classes=1,
+        resolution=(side, side),
+        parameters=parameters,
+        gmacs=gmacs,
+        accuracy=accuracy,
+        checkpoints=(Checkpoint("mit-han-lab/efficientvit-sam", f"efficientvit_sam_{backbone}.pt"),),
     )
 
 
@@ -183,6 +223,11 @@ _SPECS = (
     _segmenter("b3", "ade20k", _mbconv(128, None), 39.5, 22.0, 49.013),
     _segmenter("l1", "ade20k", _fused(128, 4, 3, 8), 40.4, 36.0, 49.191),
     _segmenter("l2", "ade20k", _fused(128, 4, 3, 8), 51.5, 45.0, 50.702),
+    _sam("l0", 512, SamHeadSpec(expand=1, depth=4), 34.8, 35.0, 45.7),
+    _sam("l1", 512, SamHeadSpec(expand=1, depth=8), 47.7, 49.0, 46.2),
+    _sam("l2", 512, SamHeadSpec(expand=1, depth=12), 61.3, 69.0, 46.6),
+    _sam("xl0", 1024, SamHeadSpec(expand=4, depth=6), 117.0, 185.0, 47.5),
+    _sam("xl1", 1024, SamHeadSpec(expand=4, depth=12), 203.3, 322.0, 47.8),
 )
 
 MODELS = {spec.name: spec for spec in _SPECS}
@@ -190,7 +235,7 @@ _ALIASES = {spec.alias: spec.name for spec in _SPECS}
 
 
 def list_models(task: str | None = None) -> list[str]:
-    """Names of all models, or of one task ("cls", "seg")."""
+    """Names of all models, or of one task ("cls", "seg", "sam")."""
     return [name for name, spec in MODELS.items() if task in (None, spec.task)]
 
 

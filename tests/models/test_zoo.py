@@ -22,7 +22,8 @@ def test_every_alias_finds_its_model():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "meant"), [("b1seg", "b1-seg"), ("b9-seg", "b1-seg"), ("efficientvit-seg-b1", "efficientvit-seg-b1")]
+    ("wrong", "meant"),
+    [("b1seg", "b1-seg"), ("b9-seg", "b1-seg"), ("efficientvit-seg-b1", "efficientvit-seg-b1"), ("l0sam", "l0-sam")],
 )
 def test_unknown_model_names_the_nearest(wrong, meant):
     with pytest.raises(UsageError, match=meant):
@@ -32,6 +33,17 @@ def test_unknown_model_names_the_nearest(wrong, meant):
 def test_tasks():
     assert len(list_models("cls")) == 7
     assert len(list_models("seg")) == 11
+    assert list_models("sam") == ["l0-sam", "l1-sam", "l2-sam", "xl0-sam", "xl1-sam"]
+    assert len(list_models()) == 23
+
+
+def test_segment_anything_differs_from_its_family():
+    """One family, two epsilons: the eps goes with the checkpoint."""
+    sam, segmenter = find_model("l1-sam"), find_model("l1-seg")
+    assert sam.backbone == segmenter.backbone
+    assert (sam.norm_eps, segmenter.norm_eps) == (1e-6, 1e-7)
+    assert find_model("efficientvit-sam-xl1").resolution == (1024, 1024)
+    assert (sam.resolution, sam.metric, sam.has_demo_weights) == ((512, 512), "COCO mAP", False)
 
 
 @pytest.mark.parametrize(("side", "chosen"), [(224, 224), (240, 224), (250, 256), (512, 288)])
