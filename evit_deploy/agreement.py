@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evit_deploy.data.masks import LowRes, PromptFrame
 from evit_deploy.data.metrics import ConfusionMatrix
 from evit_deploy.data.resize import upsample_bicubic
 from evit_deploy.errors import CheckFailedError
@@ -24,11 +25,27 @@ Array = npt.NDArray[Any]
 
 BUDGETS = {
     # FP32 twice: only the order of sums differs. Seen on all models: relative L2 around 1e-6.
-    "fp32": Budget(relative_l2=1e-4, class_agreement=0.999, conceded_margin=1e-3, confidence_error=1e-3),
+    "fp32": Budget(
+        relative_l2=1e-4,
+        class_agreement=0.999,
+        conceded_margin=1e-3,
+        confidence_error=1e-3,
+        mask_iou=0.999,
+        score_error=1e-3,
+    ),
     # FP16 keeps 11 bits: 2^-12 per rounding. Seen on the demo weights: relative L2 around 1e-3 (docs/numerics.md).
-    "fp16": Budget(relative_l2=1e-2, class_agreement=0.99, conceded_margin=0.1, confidence_error=0.05),
+    "fp16": Budget(
+        relative_l2=1e-2,
+        class_agreement=0.99,
+        conceded_margin=0.1,
+        confidence_error=0.05,
+        mask_iou=0.99,
+        score_error=0.02,
+    ),
     # BF16 keeps 8 bits: 2^-9 per rounding, some 40 layers deep. Seen on the demo weights: docs/numerics.md.
-    "bf16": Budget(relative_l2=5e-2, class_agreement=0.97, conceded_margin=0.5, confidence_error=0.3),
+    "bf16": Budget(
+        relative_l2=5e-2, class_agreement=0.97, conceded_margin=0.5, confidence_error=0.3, mask_iou=0.9, score_error=0.1
+    ),
 }
 
 
@@ -44,12 +61,7 @@ def compare_frame(name: str, reference: Array, outputs: Mapping[str, Array]) -> 
     Raises:
         CheckFailedError: PyTorch's own logits are not finite: there is nothing to agree with.
     """
-    if not np.isfinite(reference).all():
-        raise CheckFailedError(
-            f"PyTorch's own output is not finite on {name}",
-            found="NaN or infinity",
-            fix="the checkpoint is broken, or made for another normalisation: try other weights",
-        )
+    _require_finite(name, reference)
     if "classes" not in outputs:
         return _compare_logits(name, reference, np.asarray(outputs["logits"], np.float32))
     row = _compare_class_map(name, reference, outputs)
@@ -65,6 +77,58 @@ def compare_frame(name: str, reference: Array, outputs: Mapping[str, Array]) -> 
     )
 
 
+def compare_embedding(name: str, reference: Array, found: Array) -> FrameAgreement:
+    """Compare an image encoder's output for one picture with PyTorch's.
+
+    Args:
+        name: Name of the picture.
+        reference: PyTorch's embedding, float32 of any shape.
+        found: The engine's, of the same shape.
+
+    Raises:
+        CheckFailedError: PyTorch's own embedding is not finite.
+    """
+    _require_finite(name, reference)
+    return FrameAgreement(name, None, None, None, **_distance(reference, np.asarray(found, np.float32)))
+
+
+def compare_masks(name: str, frame: PromptFrame, reference: LowRes, found: LowRes) -> FrameAgreement:
+    """Compare the masks of one prompt with PyTorch's, in the pixels of the frame that they belong to.
+
+    Args:
+        name: Name of the frame and the prompt.
+        frame: Size of the frame.
+        reference: PyTorch's logits [K, 256, 256] and predicted IoU [K].
+        found: The engine's, of the same shapes.
+
+    Returns:
+        The intersection over union of all K masks taken together (1 where all are empty), the largest difference of a
+        predicted IoU and of a logit, and the conceded margin: of the pixels that changed, the largest distance of
+        PyTorch's logit from the threshold, in standard deviations of that mask's logits. One pixel more or less is 5 %
+        of a mask of 20 pixels, so small masks are judged by the margin: a fault also changes clear pixels. The distance
+        of the logits is no quantity to judge by: far from the threshold they may be off without a pixel changing.
+
+    Raises:
+        CheckFailedError: PyTorch's own answer is not finite.
+    """
+    _require_finite(name, reference.masks)
+    _require_finite(name, reference.iou)
+    masks, scores = np.asarray(found.masks, np.float32), np.asarray(found.iou, np.float32)
+    if not (np.isfinite(masks).all() and np.isfinite(scores).all()):
+        return FrameAgreement(name, None, None, None, finite=False, max_error=float("inf"), mask_iou=0.0)
+    logits = frame.upscale(reference.masks)
+    ours, theirs = logits > 0, frame.upscale(masks) > 0
+    union, overlap = int((ours | theirs).sum()), int((ours & theirs).sum())
+    deviation = np.maximum(reference.masks.std(axis=(1, 2), keepdims=True), 1e-6)
+    return FrameAgreement(
+        name, None, None,
+        conceded_margin=float(np.abs(logits / deviation).max(where=ours != theirs, initial=0.0)),
+        max_error=float(np.abs(masks - reference.masks).max()),
+        mask_iou=overlap / union if union else 1.0,
+        score_error=float(np.abs(scores - reference.iou).max()),
+    )  # fmt: skip
+
+
 def judge(against: str, budget: Budget, frames: Sequence[FrameAgreement]) -> Agreement:
     """Hold all frames against a budget."""
     passed = all(not broken_limits(frame, budget) for frame in frames)
@@ -78,12 +142,16 @@ def broken_limits(frame: FrameAgreement, budget: Budget) -> list[str]:
         broken.append("NaN or infinity in the output")
     if frame.relative_l2 is not None and not frame.relative_l2 <= budget.relative_l2:
         broken.append(f"relative L2 {frame.relative_l2:.2e}, at most {budget.relative_l2:.0e}")
-    if not frame.class_agreement >= budget.class_agreement:
+    if frame.class_agreement is not None and not frame.class_agreement >= budget.class_agreement:
         broken.append(f"{frame.class_agreement:.3%} of classes equal, at least {budget.class_agreement:.1%}")
-    if not frame.conceded_margin <= budget.conceded_margin:
+    if frame.conceded_margin is not None and not frame.conceded_margin <= budget.conceded_margin:
         broken.append(f"conceded margin {frame.conceded_margin:.2e} σ, at most {budget.conceded_margin:.0e} σ")
     if frame.confidence_error is not None and not frame.confidence_error <= budget.confidence_error:
         broken.append(f"confidence off by {frame.confidence_error:.2e}, at most {budget.confidence_error:.0e}")
+    if frame.mask_iou is not None and not frame.mask_iou >= budget.mask_iou:
+        broken.append(f"mask IoU {frame.mask_iou:.4f}, at least {budget.mask_iou:g}")
+    if frame.score_error is not None and not frame.score_error <= budget.score_error:
+        broken.append(f"predicted IoU off by {frame.score_error:.2e}, at most {budget.score_error:g}")
     return broken
 
 
@@ -120,6 +188,8 @@ def worst(frames: Sequence[FrameAgreement]) -> FrameAgreement:
         max_error=pick("max_error", max),
         cosine=pick("cosine", min),
         confidence_error=pick("confidence_error", max),
+        mask_iou=pick("mask_iou", min),
+        score_error=pick("score_error", max),
     )
 
 
@@ -135,21 +205,37 @@ def class_map(logits: Array, height: int, width: int) -> npt.NDArray[np.uint8]:
     return np.asarray(upsample_bicubic(logits, height, width).argmax(axis=0), np.uint8)
 
 
-def _compare_logits(name: str, reference: Array, found: Array) -> FrameAgreement:
-    error = found.astype(np.float64) - reference
-    norm = float(np.linalg.norm(reference))
+def _require_finite(name: str, reference: Array) -> None:
+    if not np.isfinite(reference).all():
+        raise CheckFailedError(
+            f"PyTorch's own output is not finite on {name}",
+            found="NaN or infinity",
+            fix="the checkpoint is broken, or made for another normalisation: try other weights",
+        )
+
+
+def _distance(reference: Array, found: Array) -> dict[str, Any]:
+    """How far numbers are from a reference, as fields of a `FrameAgreement`."""
     finite = bool(np.isfinite(found).all())
+    norm = float(np.linalg.norm(reference))
+    error = found.astype(np.float64) - reference
     cosine = float(np.vdot(reference, found) / max(norm * float(np.linalg.norm(found)), 1e-30)) if finite else None
+    return {
+        "finite": finite,
+        "relative_l2": float(np.linalg.norm(error)) / max(norm, 1e-30) if finite else float("inf"),
+        "max_error": float(np.abs(error).max()) if finite else float("inf"),
+        "cosine": cosine,
+    }
+
+
+def _compare_logits(name: str, reference: Array, found: Array) -> FrameAgreement:
     ours, theirs = reference.argmax(axis=0), found.argmax(axis=0)
     return FrameAgreement(
         frame=name,
         class_agreement=float((ours == theirs).mean()),
         miou=mean_iou(ours, theirs, len(reference)) if reference.ndim == 3 else None,
         conceded_margin=_conceded_margin(reference, ours, theirs),
-        finite=finite,
-        relative_l2=float(np.linalg.norm(error)) / max(norm, 1e-30) if finite else float("inf"),
-        max_error=float(np.abs(error).max()) if finite else float("inf"),
-        cosine=cosine,
+        **_distance(reference, found),
     )
 
 

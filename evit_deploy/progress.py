@@ -32,3 +32,14 @@ class _Silent:
 def silent(name: str, total: int | None = None) -> Iterator[Step]:
     """A progress that says nothing."""
     yield _Silent()
+
+
+def named(progress: Progress, name: str) -> Progress:
+    """A progress whose steps begin with the name of what they are about: a device, or a part of a model."""
+
+    @contextmanager
+    def show(step: str, total: int | None = None) -> Iterator[Step]:
+        with progress(f"{name}: {step}", total) if total else progress(f"{name}: {step}") as shown:
+            yield shown
+
+    return show

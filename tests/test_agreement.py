@@ -9,7 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evit_deploy.agreement import BUDGETS, broken_limits, class_map, compare_frame, judge, mean_iou, require, worst
+from evit_deploy.agreement import (
+    BUDGETS,
+    broken_limits,
+    class_map,
+    compare_embedding,
+    compare_frame,
+    compare_masks,
+    judge,
+    mean_iou,
+    require,
+    worst,
+)
+from evit_deploy.data.masks import LowRes, PromptFrame
 from evit_deploy.errors import CheckFailedError
 
 BUDGET = BUDGETS["fp32"]
@@ -148,3 +160,105 @@ def test_require_names_frame_value_and_limit():
         require(agreement, "the engine", "build it again")
     assert error.value.exit_code == 1
     require(judge("PyTorch", BUDGET, rows[:1]), "the engine", "")
+
+
+# Promptable segmentation
+
+
+def masks(seed=0, count=4):
+    """Logits of blobs, float32 [count, 256, 256], and predicted IoU."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:256, :256]
+    centres, radii = rng.uniform(80, 170, (count, 2)), rng.uniform(20, 60, count)
+    distance = np.hypot(rows - centres[:, :1, None], columns - centres[:, 1:, None])
+    return LowRes((radii[:, None, None] - distance).astype(np.float32), rng.uniform(0, 1, count).astype(np.float32))
+
+
+FRAME = PromptFrame(240, 333)
+
+
+def test_equal_embeddings_agree_perfectly():
+    reference = logits(shape=(256, 64, 64))
+    row = compare_embedding("photo", reference, reference.copy())
+    assert (row.relative_l2, row.max_error, row.class_agreement, row.mask_iou) == (0, 0, None, None)
+    assert not broken_limits(row, BUDGET)
+
+
+@pytest.mark.parametrize(("noise", "passes"), [(1e-5, True), (1e-3, False), (np.nan, False)])
+def test_an_embedding_that_is_off(noise, passes):
+    reference = logits(shape=(256, 64, 64))
+    row = compare_embedding("photo", reference, reference * (1 + noise))
+    assert bool(broken_limits(row, BUDGET)) != passes
+    assert row.finite == np.isfinite(noise)
+
+
+def test_equal_masks_agree_perfectly():
+    row = compare_masks("a point", FRAME, masks(), masks())
+    assert (row.mask_iou, row.score_error, row.max_error, row.finite) == (1, 0, 0, True)
+    assert not broken_limits(row, BUDGET)
+
+
+def test_masks_count_together_and_every_one_by_its_margin():
+    found = masks()
+    moved = found.masks.copy()
+    moved[2] = np.roll(moved[2], 40, axis=0)
+    row = compare_masks("a point", FRAME, found, LowRes(moved, found.iou))
+    ours, theirs = FRAME.upscale(found.masks) > 0, FRAME.upscale(moved) > 0
+    assert row.mask_iou == pytest.approx((ours & theirs).sum() / (ours | theirs).sum())
+    assert row.conceded_margin is not None and row.conceded_margin > 0.1
+    broken = broken_limits(row, BUDGETS["fp16"])
+    assert [words.split(" ")[0] for words in broken] == ["conceded", "mask"]
+
+
+def test_a_small_mask_may_lose_a_pixel_but_not_be_lost():
+    """Less than 1 % of the frame: what is undecided may flip, what is clear may not."""
+    found = masks()
+    small = found.masks.copy()
+    small[3] = small[3] - small[3].max() + np.float32(8.0)
+    reference = LowRes(small, found.iou)
+    assert 0 < (FRAME.upscale(small)[3] > 0).mean() < 0.01
+    shifted, gone = small.copy(), small.copy()
+    shifted[3] -= np.float32(0.2)
+    gone[3] = -1.0
+    near, far = (compare_masks("a point", FRAME, reference, LowRes(other, found.iou)) for other in (shifted, gone))
+    assert near.mask_iou < 1 and not broken_limits(near, BUDGETS["fp16"])
+    assert far.mask_iou > 0.99
+    assert [words.split(" ")[0] for words in broken_limits(far, BUDGETS["fp16"])] == ["conceded"]
+
+
+def test_logits_far_from_the_threshold_do_not_matter():
+    found = masks()
+    row = compare_masks("a point", FRAME, found, LowRes(found.masks * 1.5, found.iou))
+    assert row.mask_iou == 1
+    assert row.max_error > 10
+    assert not broken_limits(row, BUDGET)
+
+
+def test_two_empty_masks_are_equal_and_one_is_not():
+    nothing = LowRes(np.full((4, 256, 256), -1, np.float32), np.zeros(4, np.float32))
+    assert compare_masks("a point", FRAME, nothing, nothing).mask_iou == 1
+    assert compare_masks("a point", FRAME, nothing, masks()).mask_iou == 0
+
+
+@pytest.mark.parametrize("field", ["masks", "iou"])
+def test_masks_that_are_not_finite(field):
+    found = masks()
+    broken = LowRes(**{"masks": found.masks, "iou": found.iou, field: np.full_like(getattr(found, field), np.nan)})
+    row = compare_masks("a point", FRAME, found, broken)
+    assert (row.finite, row.mask_iou) == (False, 0)
+    with pytest.raises(CheckFailedError, match="PyTorch's own"):
+        compare_masks("a point", FRAME, broken, found)
+
+
+def test_a_score_that_is_off():
+    found = masks()
+    row = compare_masks("a point", FRAME, found, LowRes(found.masks, found.iou + np.float32(0.5)))
+    assert row.score_error == pytest.approx(0.5)
+    assert broken_limits(row, BUDGETS["bf16"]) == ["predicted IoU off by 5.00e-01, at most 0.1"]
+
+
+def test_the_worst_of_different_kinds_of_rows():
+    rows = [compare_masks("a point", FRAME, masks(), masks()), compare_embedding("photo", *[logits()] * 2)]
+    total = worst(rows)
+    assert (total.mask_iou, total.relative_l2, total.class_agreement) == (1, 0, None)
+    assert judge("PyTorch", BUDGET, rows).passed

@@ -18,7 +18,7 @@ HEADER = '''# SPDX-License-Identifier: Apache-2.0
 # Generated from schema.json by tools/make_validator.py (fastjsonschema). Do not edit.
 # ruff: noqa
 # mypy: ignore-errors
-"""Validator of manifest.json."""
+"""Validators of manifest.json: of an artifact, and of a bundle."""
 import re
 
 
@@ -32,14 +32,23 @@ class SchemaError(ValueError):
 def generate() -> str:
     """The source of the validator module."""
     schema = json.loads((PACKAGE / "schema.json").read_text(encoding="utf-8"))
-    code = fastjsonschema.compile_to_code(schema)
+    definitions = schema.pop("definitions")
+    kinds = {"validate": "manifest", "validate_bundle": "bundle"}
+    # One root for both, so that what they share is written once.
+    code = fastjsonschema.compile_to_code(
+        {
+            "$schema": schema["$schema"],
+            "definitions": {**definitions, "manifest": schema},
+            "properties": {kind: {"$ref": f"#/definitions/{kind}"} for kind in kinds.values()},
+        }
+    )
     code = re.sub(r"^(VERSION = .*|import re|from fastjsonschema import .*)\n", "", code, flags=re.MULTILINE)
-    code = code.replace("JsonSchemaValueException", "SchemaError")
+    code = code.replace("JsonSchemaValueException", "SchemaError").replace(
+        "(SchemaError, JsonSchemaValuesException)", "SchemaError"
+    )
     code = re.sub(r", value=data.*$", ")", code, flags=re.MULTILINE)  # details nobody reads, half of the file
-    entry = re.search(r"^def (validate\w*)\(", code, flags=re.MULTILINE)
-    assert entry, "fastjsonschema generated no entry point"
-    alias = "" if entry.group(1) == "validate" else f"\n\nvalidate = {entry.group(1)}\n"
-    return HEADER + code.strip() + "\n" + alias
+    names = [f"{alias} = validate___definitions_{kind}\n" for alias, kind in kinds.items()]
+    return "\n".join([HEADER + code.strip() + "\n\n", *names])
 
 
 def main() -> int:

@@ -1,11 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Artifacts that explain themselves: the manifest, its schema, and folders written whole or not at all."""
 
+from evit_deploy.manifest.bundle import (
+    DECODER,
+    ENCODER,
+    is_bundle,
+    kind_of,
+    read_bundle,
+    read_existing_bundle,
+    write_bundle,
+)
 from evit_deploy.manifest.model import (
     ITSELF,
     SCHEMA_VERSION,
     Agreement,
     Budget,
+    Bundle,
     EngineInfo,
     FileInfo,
     FrameAgreement,
@@ -13,6 +23,7 @@ from evit_deploy.manifest.model import (
     LoweredInfo,
     Manifest,
     ModelInfo,
+    Part,
     Preprocess,
     TensorInfo,
     WeightsInfo,
@@ -31,10 +42,13 @@ from evit_deploy.manifest.store import (
 )
 
 __all__ = [
+    "DECODER",
+    "ENCODER",
     "ITSELF",
     "SCHEMA_VERSION",
     "Agreement",
     "Budget",
+    "Bundle",
     "EngineInfo",
     "FileInfo",
     "FrameAgreement",
@@ -42,17 +56,23 @@ __all__ = [
     "LoweredInfo",
     "Manifest",
     "ModelInfo",
+    "Part",
     "Preprocess",
     "TensorInfo",
     "WeightsInfo",
     "content_key",
     "file_info",
+    "is_bundle",
+    "kind_of",
     "read_artifact",
+    "read_bundle",
     "read_existing",
+    "read_existing_bundle",
     "read_file",
     "read_manifest",
     "replace_file",
     "sha256_of",
     "utc_now",
     "write_artifact",
+    "write_bundle",
 ]

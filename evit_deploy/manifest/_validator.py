@@ -2,7 +2,7 @@
 # Generated from schema.json by tools/make_validator.py (fastjsonschema). Do not edit.
 # ruff: noqa
 # mypy: ignore-errors
-"""Validator of manifest.json."""
+"""Validators of manifest.json: of an artifact, and of a bundle."""
 import re
 
 
@@ -14,12 +14,348 @@ from decimal import Decimal
 
 
 REGEX_PATTERNS = {
+    '^[a-z]+(-[0-9]+)?$': re.compile('^[a-z]+(-[0-9]+)?\\Z'),
     '^[0-9a-f]{64}$': re.compile('^[0-9a-f]{64}\\Z')
 }
 
 NoneType = type(None)
 
 def validate(data, custom_formats={}, name_prefix=None):
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data_keys = set(data.keys())
+        if "manifest" in data_keys:
+            data_keys.remove("manifest")
+            data__manifest = data["manifest"]
+            validate___definitions_manifest(data__manifest, custom_formats, (name_prefix or "data") + ".manifest")
+        if "bundle" in data_keys:
+            data_keys.remove("bundle")
+            data__bundle = data["bundle"]
+            validate___definitions_bundle(data__bundle, custom_formats, (name_prefix or "data") + ".bundle")
+    return data
+
+def validate___definitions_bundle(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (dict)):
+        raise SchemaError("" + (name_prefix or "data") + " must be object")
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data__missing_keys = set(['schema', 'kind', 'key', 'created', 'tool', 'model', 'weights', 'parts', 'agreement', 'warnings']) - data.keys()
+        if data__missing_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
+        data_keys = set(data.keys())
+        if "schema" in data_keys:
+            data_keys.remove("schema")
+            data__schema = data["schema"]
+            if not (isinstance(data__schema, (int, float)) and not isinstance(data__schema, bool) and data__schema == 1):
+                raise SchemaError("" + (name_prefix or "data") + ".schema must be one of [1]")
+        if "kind" in data_keys:
+            data_keys.remove("kind")
+            data__kind = data["kind"]
+            if not (isinstance(data__kind, str) and data__kind == 'export' or isinstance(data__kind, str) and data__kind == 'engine'):
+                raise SchemaError("" + (name_prefix or "data") + ".kind must be one of ['export', 'engine']")
+        if "key" in data_keys:
+            data_keys.remove("key")
+            data__key = data["key"]
+            validate___definitions_sha256(data__key, custom_formats, (name_prefix or "data") + ".key")
+        if "created" in data_keys:
+            data_keys.remove("created")
+            data__created = data["created"]
+            if not isinstance(data__created, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".created must be string")
+        if "tool" in data_keys:
+            data_keys.remove("tool")
+            data__tool = data["tool"]
+            if not isinstance(data__tool, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".tool must be string")
+        if "model" in data_keys:
+            data_keys.remove("model")
+            data__model = data["model"]
+            validate___definitions_model(data__model, custom_formats, (name_prefix or "data") + ".model")
+        if "weights" in data_keys:
+            data_keys.remove("weights")
+            data__weights = data["weights"]
+            validate___definitions_weights(data__weights, custom_formats, (name_prefix or "data") + ".weights")
+        if "parts" in data_keys:
+            data_keys.remove("parts")
+            data__parts = data["parts"]
+            if not isinstance(data__parts, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".parts must be object")
+            data__parts_is_dict = isinstance(data__parts, dict)
+            if data__parts_is_dict:
+                data__parts_len = len(data__parts)
+                if data__parts_len < 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".parts must contain at least 1 properties")
+                data__parts_keys = set(data__parts.keys())
+                for data__parts_key in data__parts_keys:
+                    if data__parts_key not in []:
+                        data__parts_value = data__parts.get(data__parts_key)
+                        if not isinstance(data__parts_value, (dict)):
+                            raise SchemaError("" + (name_prefix or "data") + ".parts.{data__parts_key}".format(**locals()) + " must be object")
+                        data__parts_value_is_dict = isinstance(data__parts_value, dict)
+                        if data__parts_value_is_dict:
+                            data__parts_value__missing_keys = set(['key', 'manifest']) - data__parts_value.keys()
+                            if data__parts_value__missing_keys:
+                                raise SchemaError("" + (name_prefix or "data") + ".parts.{data__parts_key}".format(**locals()) + " must contain " + (str(sorted(data__parts_value__missing_keys)) + " properties"))
+                            data__parts_value_keys = set(data__parts_value.keys())
+                            if "key" in data__parts_value_keys:
+                                data__parts_value_keys.remove("key")
+                                data__parts_value__key = data__parts_value["key"]
+                                validate___definitions_sha256(data__parts_value__key, custom_formats, (name_prefix or "data") + ".parts.{data__parts_key}.key".format(**locals()))
+                            if "manifest" in data__parts_value_keys:
+                                data__parts_value_keys.remove("manifest")
+                                data__parts_value__manifest = data__parts_value["manifest"]
+                                validate___definitions_sha256(data__parts_value__manifest, custom_formats, (name_prefix or "data") + ".parts.{data__parts_key}.manifest".format(**locals()))
+                            if data__parts_value_keys:
+                                raise SchemaError("" + (name_prefix or "data") + ".parts.{data__parts_key}".format(**locals()) + " must not contain "+str(data__parts_value_keys)+" properties")
+                if data__parts_len != 0:
+                    data__parts_property_names = True
+                    for data__parts_key in data__parts:
+                        try:
+                            if isinstance(data__parts_key, str):
+                                if not REGEX_PATTERNS['^[a-z]+(-[0-9]+)?$'].search(data__parts_key):
+                                    raise SchemaError("" + (name_prefix or "data") + ".parts must match pattern ^[a-z]+(-[0-9]+)?$")
+                        except SchemaError:
+                            data__parts_property_names = False
+                    if not data__parts_property_names:
+                        raise SchemaError("" + (name_prefix or "data") + ".parts must be named by propertyName definition")
+        if "agreement" in data_keys:
+            data_keys.remove("agreement")
+            data__agreement = data["agreement"]
+            validate___definitions_agreement(data__agreement, custom_formats, (name_prefix or "data") + ".agreement")
+        if "warnings" in data_keys:
+            data_keys.remove("warnings")
+            data__warnings = data["warnings"]
+            if not isinstance(data__warnings, (list, tuple)):
+                raise SchemaError("" + (name_prefix or "data") + ".warnings must be array")
+            data__warnings_is_list = isinstance(data__warnings, (list, tuple))
+            if data__warnings_is_list:
+                data__warnings_len = len(data__warnings)
+                for data__warnings_x, data__warnings_item in enumerate(data__warnings):
+                    if not isinstance(data__warnings_item, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".warnings[{data__warnings_x}]".format(**locals()) + " must be string")
+        if data_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
+    return data
+
+def validate___definitions_agreement(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (dict)):
+        raise SchemaError("" + (name_prefix or "data") + " must be object")
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data__missing_keys = set(['against', 'passed', 'budget', 'frames']) - data.keys()
+        if data__missing_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
+        data_keys = set(data.keys())
+        if "against" in data_keys:
+            data_keys.remove("against")
+            data__against = data["against"]
+            if not isinstance(data__against, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".against must be string")
+        if "method" in data_keys:
+            data_keys.remove("method")
+            data__method = data["method"]
+            if not isinstance(data__method, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".method must be string")
+        if "passed" in data_keys:
+            data_keys.remove("passed")
+            data__passed = data["passed"]
+            if not isinstance(data__passed, (bool)):
+                raise SchemaError("" + (name_prefix or "data") + ".passed must be boolean")
+        if "budget" in data_keys:
+            data_keys.remove("budget")
+            data__budget = data["budget"]
+            if not isinstance(data__budget, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".budget must be object")
+            data__budget_is_dict = isinstance(data__budget, dict)
+            if data__budget_is_dict:
+                data__budget__missing_keys = set(['relative_l2', 'class_agreement', 'conceded_margin', 'confidence_error']) - data__budget.keys()
+                if data__budget__missing_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".budget must contain " + (str(sorted(data__budget__missing_keys)) + " properties"))
+                data__budget_keys = set(data__budget.keys())
+                if "relative_l2" in data__budget_keys:
+                    data__budget_keys.remove("relative_l2")
+                    data__budget__relativel2 = data__budget["relative_l2"]
+                    if not isinstance(data__budget__relativel2, (int, float, Decimal)) or isinstance(data__budget__relativel2, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.relative_l2 must be number")
+                if "class_agreement" in data__budget_keys:
+                    data__budget_keys.remove("class_agreement")
+                    data__budget__classagreement = data__budget["class_agreement"]
+                    if not isinstance(data__budget__classagreement, (int, float, Decimal)) or isinstance(data__budget__classagreement, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.class_agreement must be number")
+                if "conceded_margin" in data__budget_keys:
+                    data__budget_keys.remove("conceded_margin")
+                    data__budget__concededmargin = data__budget["conceded_margin"]
+                    if not isinstance(data__budget__concededmargin, (int, float, Decimal)) or isinstance(data__budget__concededmargin, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.conceded_margin must be number")
+                if "confidence_error" in data__budget_keys:
+                    data__budget_keys.remove("confidence_error")
+                    data__budget__confidenceerror = data__budget["confidence_error"]
+                    if not isinstance(data__budget__confidenceerror, (int, float, Decimal)) or isinstance(data__budget__confidenceerror, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.confidence_error must be number")
+                if "mask_iou" in data__budget_keys:
+                    data__budget_keys.remove("mask_iou")
+                    data__budget__maskiou = data__budget["mask_iou"]
+                    if not isinstance(data__budget__maskiou, (int, float, Decimal)) or isinstance(data__budget__maskiou, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.mask_iou must be number")
+                if "score_error" in data__budget_keys:
+                    data__budget_keys.remove("score_error")
+                    data__budget__scoreerror = data__budget["score_error"]
+                    if not isinstance(data__budget__scoreerror, (int, float, Decimal)) or isinstance(data__budget__scoreerror, bool):
+                        raise SchemaError("" + (name_prefix or "data") + ".budget.score_error must be number")
+                if data__budget_keys:
+                    raise SchemaError("" + (name_prefix or "data") + ".budget must not contain "+str(data__budget_keys)+" properties")
+        if "frames" in data_keys:
+            data_keys.remove("frames")
+            data__frames = data["frames"]
+            if not isinstance(data__frames, (list, tuple)):
+                raise SchemaError("" + (name_prefix or "data") + ".frames must be array")
+            data__frames_is_list = isinstance(data__frames, (list, tuple))
+            if data__frames_is_list:
+                data__frames_len = len(data__frames)
+                if data__frames_len < 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".frames must contain at least 1 items")
+                for data__frames_x, data__frames_item in enumerate(data__frames):
+                    if not isinstance(data__frames_item, (dict)):
+                        raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}]".format(**locals()) + " must be object")
+                    data__frames_item_is_dict = isinstance(data__frames_item, dict)
+                    if data__frames_item_is_dict:
+                        data__frames_item__missing_keys = set(['frame', 'class_agreement', 'miou', 'conceded_margin', 'finite', 'relative_l2', 'max_error', 'cosine', 'confidence_error']) - data__frames_item.keys()
+                        if data__frames_item__missing_keys:
+                            raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}]".format(**locals()) + " must contain " + (str(sorted(data__frames_item__missing_keys)) + " properties"))
+                        data__frames_item_keys = set(data__frames_item.keys())
+                        if "frame" in data__frames_item_keys:
+                            data__frames_item_keys.remove("frame")
+                            data__frames_item__frame = data__frames_item["frame"]
+                            if not isinstance(data__frames_item__frame, (str)):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].frame".format(**locals()) + " must be string")
+                        if "class_agreement" in data__frames_item_keys:
+                            data__frames_item_keys.remove("class_agreement")
+                            data__frames_item__classagreement = data__frames_item["class_agreement"]
+                            if not isinstance(data__frames_item__classagreement, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__classagreement, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].class_agreement".format(**locals()) + " must be number or null")
+                        if "miou" in data__frames_item_keys:
+                            data__frames_item_keys.remove("miou")
+                            data__frames_item__miou = data__frames_item["miou"]
+                            if not isinstance(data__frames_item__miou, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__miou, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].miou".format(**locals()) + " must be number or null")
+                        if "conceded_margin" in data__frames_item_keys:
+                            data__frames_item_keys.remove("conceded_margin")
+                            data__frames_item__concededmargin = data__frames_item["conceded_margin"]
+                            if not isinstance(data__frames_item__concededmargin, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__concededmargin, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].conceded_margin".format(**locals()) + " must be number or null")
+                        if "finite" in data__frames_item_keys:
+                            data__frames_item_keys.remove("finite")
+                            data__frames_item__finite = data__frames_item["finite"]
+                            if not isinstance(data__frames_item__finite, (bool)):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].finite".format(**locals()) + " must be boolean")
+                        if "relative_l2" in data__frames_item_keys:
+                            data__frames_item_keys.remove("relative_l2")
+                            data__frames_item__relativel2 = data__frames_item["relative_l2"]
+                            if not isinstance(data__frames_item__relativel2, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__relativel2, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].relative_l2".format(**locals()) + " must be number or null")
+                        if "max_error" in data__frames_item_keys:
+                            data__frames_item_keys.remove("max_error")
+                            data__frames_item__maxerror = data__frames_item["max_error"]
+                            if not isinstance(data__frames_item__maxerror, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__maxerror, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].max_error".format(**locals()) + " must be number or null")
+                        if "cosine" in data__frames_item_keys:
+                            data__frames_item_keys.remove("cosine")
+                            data__frames_item__cosine = data__frames_item["cosine"]
+                            if not isinstance(data__frames_item__cosine, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__cosine, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].cosine".format(**locals()) + " must be number or null")
+                        if "confidence_error" in data__frames_item_keys:
+                            data__frames_item_keys.remove("confidence_error")
+                            data__frames_item__confidenceerror = data__frames_item["confidence_error"]
+                            if not isinstance(data__frames_item__confidenceerror, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__confidenceerror, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].confidence_error".format(**locals()) + " must be number or null")
+                        if "mask_iou" in data__frames_item_keys:
+                            data__frames_item_keys.remove("mask_iou")
+                            data__frames_item__maskiou = data__frames_item["mask_iou"]
+                            if not isinstance(data__frames_item__maskiou, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__maskiou, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].mask_iou".format(**locals()) + " must be number or null")
+                        if "score_error" in data__frames_item_keys:
+                            data__frames_item_keys.remove("score_error")
+                            data__frames_item__scoreerror = data__frames_item["score_error"]
+                            if not isinstance(data__frames_item__scoreerror, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__scoreerror, bool):
+                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].score_error".format(**locals()) + " must be number or null")
+                        if data__frames_item_keys:
+                            raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}]".format(**locals()) + " must not contain "+str(data__frames_item_keys)+" properties")
+        if data_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
+    return data
+
+def validate___definitions_weights(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (dict)):
+        raise SchemaError("" + (name_prefix or "data") + " must be object")
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data__missing_keys = set(['source', 'location', 'sha256']) - data.keys()
+        if data__missing_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
+        data_keys = set(data.keys())
+        if "source" in data_keys:
+            data_keys.remove("source")
+            data__source = data["source"]
+            if not (isinstance(data__source, str) and data__source == 'official' or isinstance(data__source, str) and data__source == 'demo' or isinstance(data__source, str) and data__source == 'random' or isinstance(data__source, str) and data__source == 'path'):
+                raise SchemaError("" + (name_prefix or "data") + ".source must be one of ['official', 'demo', 'random', 'path']")
+        if "location" in data_keys:
+            data_keys.remove("location")
+            data__location = data["location"]
+            if not isinstance(data__location, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".location must be string")
+        if "sha256" in data_keys:
+            data_keys.remove("sha256")
+            data__sha256 = data["sha256"]
+            validate___definitions_sha256(data__sha256, custom_formats, (name_prefix or "data") + ".sha256")
+        if data_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
+    return data
+
+def validate___definitions_model(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (dict)):
+        raise SchemaError("" + (name_prefix or "data") + " must be object")
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data__missing_keys = set(['name', 'task', 'dataset', 'classes']) - data.keys()
+        if data__missing_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
+        data_keys = set(data.keys())
+        if "name" in data_keys:
+            data_keys.remove("name")
+            data__name = data["name"]
+            if not isinstance(data__name, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".name must be string")
+        if "task" in data_keys:
+            data_keys.remove("task")
+            data__task = data["task"]
+            if not (isinstance(data__task, str) and data__task == 'cls' or isinstance(data__task, str) and data__task == 'seg' or isinstance(data__task, str) and data__task == 'sam'):
+                raise SchemaError("" + (name_prefix or "data") + ".task must be one of ['cls', 'seg', 'sam']")
+        if "dataset" in data_keys:
+            data_keys.remove("dataset")
+            data__dataset = data["dataset"]
+            if not (isinstance(data__dataset, str) and data__dataset == 'imagenet' or isinstance(data__dataset, str) and data__dataset == 'cityscapes' or isinstance(data__dataset, str) and data__dataset == 'ade20k' or isinstance(data__dataset, str) and data__dataset == 'sa-1b'):
+                raise SchemaError("" + (name_prefix or "data") + ".dataset must be one of ['imagenet', 'cityscapes', 'ade20k', 'sa-1b']")
+        if "classes" in data_keys:
+            data_keys.remove("classes")
+            data__classes = data["classes"]
+            if not isinstance(data__classes, (int)) and not (isinstance(data__classes, float) and data__classes.is_integer()) or isinstance(data__classes, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".classes must be integer")
+            if isinstance(data__classes, (int, float, Decimal)) and not isinstance(data__classes, bool):
+                if data__classes < 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".classes must be bigger than or equal to 1")
+        if data_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
+    return data
+
+def validate___definitions_sha256(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (str)):
+        raise SchemaError("" + (name_prefix or "data") + " must be string")
+    if isinstance(data, str):
+        if not REGEX_PATTERNS['^[0-9a-f]{64}$'].search(data):
+            raise SchemaError("" + (name_prefix or "data") + " must match pattern ^[0-9a-f]{64}$")
+    return data
+
+def validate___definitions_manifest(data, custom_formats={}, name_prefix=None):
     if not isinstance(data, (dict)):
         raise SchemaError("" + (name_prefix or "data") + " must be object")
     data_is_dict = isinstance(data, dict)
@@ -55,66 +391,11 @@ def validate(data, custom_formats={}, name_prefix=None):
         if "model" in data_keys:
             data_keys.remove("model")
             data__model = data["model"]
-            if not isinstance(data__model, (dict)):
-                raise SchemaError("" + (name_prefix or "data") + ".model must be object")
-            data__model_is_dict = isinstance(data__model, dict)
-            if data__model_is_dict:
-                data__model__missing_keys = set(['name', 'task', 'dataset', 'classes']) - data__model.keys()
-                if data__model__missing_keys:
-                    raise SchemaError("" + (name_prefix or "data") + ".model must contain " + (str(sorted(data__model__missing_keys)) + " properties"))
-                data__model_keys = set(data__model.keys())
-                if "name" in data__model_keys:
-                    data__model_keys.remove("name")
-                    data__model__name = data__model["name"]
-                    if not isinstance(data__model__name, (str)):
-                        raise SchemaError("" + (name_prefix or "data") + ".model.name must be string")
-                if "task" in data__model_keys:
-                    data__model_keys.remove("task")
-                    data__model__task = data__model["task"]
-                    if not (isinstance(data__model__task, str) and data__model__task == 'cls' or isinstance(data__model__task, str) and data__model__task == 'seg'):
-                        raise SchemaError("" + (name_prefix or "data") + ".model.task must be one of ['cls', 'seg']")
-                if "dataset" in data__model_keys:
-                    data__model_keys.remove("dataset")
-                    data__model__dataset = data__model["dataset"]
-                    if not (isinstance(data__model__dataset, str) and data__model__dataset == 'imagenet' or isinstance(data__model__dataset, str) and data__model__dataset == 'cityscapes' or isinstance(data__model__dataset, str) and data__model__dataset == 'ade20k'):
-                        raise SchemaError("" + (name_prefix or "data") + ".model.dataset must be one of ['imagenet', 'cityscapes', 'ade20k']")
-                if "classes" in data__model_keys:
-                    data__model_keys.remove("classes")
-                    data__model__classes = data__model["classes"]
-                    if not isinstance(data__model__classes, (int)) and not (isinstance(data__model__classes, float) and data__model__classes.is_integer()) or isinstance(data__model__classes, bool):
-                        raise SchemaError("" + (name_prefix or "data") + ".model.classes must be integer")
-                    if isinstance(data__model__classes, (int, float, Decimal)) and not isinstance(data__model__classes, bool):
-                        if data__model__classes < 1:
-                            raise SchemaError("" + (name_prefix or "data") + ".model.classes must be bigger than or equal to 1")
-                if data__model_keys:
-                    raise SchemaError("" + (name_prefix or "data") + ".model must not contain "+str(data__model_keys)+" properties")
+            validate___definitions_model(data__model, custom_formats, (name_prefix or "data") + ".model")
         if "weights" in data_keys:
             data_keys.remove("weights")
             data__weights = data["weights"]
-            if not isinstance(data__weights, (dict)):
-                raise SchemaError("" + (name_prefix or "data") + ".weights must be object")
-            data__weights_is_dict = isinstance(data__weights, dict)
-            if data__weights_is_dict:
-                data__weights__missing_keys = set(['source', 'location', 'sha256']) - data__weights.keys()
-                if data__weights__missing_keys:
-                    raise SchemaError("" + (name_prefix or "data") + ".weights must contain " + (str(sorted(data__weights__missing_keys)) + " properties"))
-                data__weights_keys = set(data__weights.keys())
-                if "source" in data__weights_keys:
-                    data__weights_keys.remove("source")
-                    data__weights__source = data__weights["source"]
-                    if not (isinstance(data__weights__source, str) and data__weights__source == 'official' or isinstance(data__weights__source, str) and data__weights__source == 'demo' or isinstance(data__weights__source, str) and data__weights__source == 'random' or isinstance(data__weights__source, str) and data__weights__source == 'path'):
-                        raise SchemaError("" + (name_prefix or "data") + ".weights.source must be one of ['official', 'demo', 'random', 'path']")
-                if "location" in data__weights_keys:
-                    data__weights_keys.remove("location")
-                    data__weights__location = data__weights["location"]
-                    if not isinstance(data__weights__location, (str)):
-                        raise SchemaError("" + (name_prefix or "data") + ".weights.location must be string")
-                if "sha256" in data__weights_keys:
-                    data__weights_keys.remove("sha256")
-                    data__weights__sha256 = data__weights["sha256"]
-                    validate___definitions_sha256(data__weights__sha256, custom_formats, (name_prefix or "data") + ".weights.sha256")
-                if data__weights_keys:
-                    raise SchemaError("" + (name_prefix or "data") + ".weights must not contain "+str(data__weights_keys)+" properties")
+            validate___definitions_weights(data__weights, custom_formats, (name_prefix or "data") + ".weights")
         if "graph" in data_keys:
             data_keys.remove("graph")
             data__graph = data["graph"]
@@ -183,13 +464,13 @@ def validate(data, custom_formats={}, name_prefix=None):
                 if "input" in data__graph_keys:
                     data__graph_keys.remove("input")
                     data__graph__input = data__graph["input"]
-                    if not (isinstance(data__graph__input, str) and data__graph__input == 'image' or isinstance(data__graph__input, str) and data__graph__input == 'tensor'):
-                        raise SchemaError("" + (name_prefix or "data") + ".graph.input must be one of ['image', 'tensor']")
+                    if not (isinstance(data__graph__input, str) and data__graph__input == 'image' or isinstance(data__graph__input, str) and data__graph__input == 'tensor' or isinstance(data__graph__input, str) and data__graph__input == 'prompts'):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.input must be one of ['image', 'tensor', 'prompts']")
                 if "output" in data__graph_keys:
                     data__graph_keys.remove("output")
                     data__graph__output = data__graph["output"]
-                    if not (isinstance(data__graph__output, str) and data__graph__output == 'classes' or isinstance(data__graph__output, str) and data__graph__output == 'confidence' or isinstance(data__graph__output, str) and data__graph__output == 'logits'):
-                        raise SchemaError("" + (name_prefix or "data") + ".graph.output must be one of ['classes', 'confidence', 'logits']")
+                    if not (isinstance(data__graph__output, str) and data__graph__output == 'classes' or isinstance(data__graph__output, str) and data__graph__output == 'confidence' or isinstance(data__graph__output, str) and data__graph__output == 'logits' or isinstance(data__graph__output, str) and data__graph__output == 'embedding' or isinstance(data__graph__output, str) and data__graph__output == 'masks' or isinstance(data__graph__output, str) and data__graph__output == 'pixels'):
+                        raise SchemaError("" + (name_prefix or "data") + ".graph.output must be one of ['classes', 'confidence', 'logits', 'embedding', 'masks', 'pixels']")
                 if "inputs" in data__graph_keys:
                     data__graph_keys.remove("inputs")
                     data__graph__inputs = data__graph["inputs"]
@@ -235,13 +516,13 @@ def validate(data, custom_formats={}, name_prefix=None):
                 if "resize" in data__preprocess_keys:
                     data__preprocess_keys.remove("resize")
                     data__preprocess__resize = data__preprocess["resize"]
-                    if not (isinstance(data__preprocess__resize, str) and data__preprocess__resize == 'stretch' or isinstance(data__preprocess__resize, str) and data__preprocess__resize == 'short-side-crop'):
-                        raise SchemaError("" + (name_prefix or "data") + ".preprocess.resize must be one of ['stretch', 'short-side-crop']")
+                    if not (isinstance(data__preprocess__resize, str) and data__preprocess__resize == 'stretch' or isinstance(data__preprocess__resize, str) and data__preprocess__resize == 'short-side-crop' or isinstance(data__preprocess__resize, str) and data__preprocess__resize == 'longest-side'):
+                        raise SchemaError("" + (name_prefix or "data") + ".preprocess.resize must be one of ['stretch', 'short-side-crop', 'longest-side']")
                 if "kernel" in data__preprocess_keys:
                     data__preprocess_keys.remove("kernel")
                     data__preprocess__kernel = data__preprocess["kernel"]
-                    if not (isinstance(data__preprocess__kernel, str) and data__preprocess__kernel == 'opencv-cubic' or isinstance(data__preprocess__kernel, str) and data__preprocess__kernel == 'pillow-bicubic'):
-                        raise SchemaError("" + (name_prefix or "data") + ".preprocess.kernel must be one of ['opencv-cubic', 'pillow-bicubic']")
+                    if not (isinstance(data__preprocess__kernel, str) and data__preprocess__kernel == 'opencv-cubic' or isinstance(data__preprocess__kernel, str) and data__preprocess__kernel == 'pillow-bicubic' or isinstance(data__preprocess__kernel, str) and data__preprocess__kernel == 'pillow-bilinear'):
+                        raise SchemaError("" + (name_prefix or "data") + ".preprocess.kernel must be one of ['opencv-cubic', 'pillow-bicubic', 'pillow-bilinear']")
                 if "crop_ratio" in data__preprocess_keys:
                     data__preprocess_keys.remove("crop_ratio")
                     data__preprocess__cropratio = data__preprocess["crop_ratio"]
@@ -439,133 +720,6 @@ def validate(data, custom_formats={}, name_prefix=None):
             raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
     return data
 
-def validate___definitions_agreement(data, custom_formats={}, name_prefix=None):
-    if not isinstance(data, (dict)):
-        raise SchemaError("" + (name_prefix or "data") + " must be object")
-    data_is_dict = isinstance(data, dict)
-    if data_is_dict:
-        data__missing_keys = set(['against', 'passed', 'budget', 'frames']) - data.keys()
-        if data__missing_keys:
-            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
-        data_keys = set(data.keys())
-        if "against" in data_keys:
-            data_keys.remove("against")
-            data__against = data["against"]
-            if not isinstance(data__against, (str)):
-                raise SchemaError("" + (name_prefix or "data") + ".against must be string")
-        if "method" in data_keys:
-            data_keys.remove("method")
-            data__method = data["method"]
-            if not isinstance(data__method, (str)):
-                raise SchemaError("" + (name_prefix or "data") + ".method must be string")
-        if "passed" in data_keys:
-            data_keys.remove("passed")
-            data__passed = data["passed"]
-            if not isinstance(data__passed, (bool)):
-                raise SchemaError("" + (name_prefix or "data") + ".passed must be boolean")
-        if "budget" in data_keys:
-            data_keys.remove("budget")
-            data__budget = data["budget"]
-            if not isinstance(data__budget, (dict)):
-                raise SchemaError("" + (name_prefix or "data") + ".budget must be object")
-            data__budget_is_dict = isinstance(data__budget, dict)
-            if data__budget_is_dict:
-                data__budget__missing_keys = set(['relative_l2', 'class_agreement', 'conceded_margin', 'confidence_error']) - data__budget.keys()
-                if data__budget__missing_keys:
-                    raise SchemaError("" + (name_prefix or "data") + ".budget must contain " + (str(sorted(data__budget__missing_keys)) + " properties"))
-                data__budget_keys = set(data__budget.keys())
-                if "relative_l2" in data__budget_keys:
-                    data__budget_keys.remove("relative_l2")
-                    data__budget__relativel2 = data__budget["relative_l2"]
-                    if not isinstance(data__budget__relativel2, (int, float, Decimal)) or isinstance(data__budget__relativel2, bool):
-                        raise SchemaError("" + (name_prefix or "data") + ".budget.relative_l2 must be number")
-                if "class_agreement" in data__budget_keys:
-                    data__budget_keys.remove("class_agreement")
-                    data__budget__classagreement = data__budget["class_agreement"]
-                    if not isinstance(data__budget__classagreement, (int, float, Decimal)) or isinstance(data__budget__classagreement, bool):
-                        raise SchemaError("" + (name_prefix or "data") + ".budget.class_agreement must be number")
-                if "conceded_margin" in data__budget_keys:
-                    data__budget_keys.remove("conceded_margin")
-                    data__budget__concededmargin = data__budget["conceded_margin"]
-                    if not isinstance(data__budget__concededmargin, (int, float, Decimal)) or isinstance(data__budget__concededmargin, bool):
-                        raise SchemaError("" + (name_prefix or "data") + ".budget.conceded_margin must be number")
-                if "confidence_error" in data__budget_keys:
-                    data__budget_keys.remove("confidence_error")
-                    data__budget__confidenceerror = data__budget["confidence_error"]
-                    if not isinstance(data__budget__confidenceerror, (int, float, Decimal)) or isinstance(data__budget__confidenceerror, bool):
-                        raise SchemaError("" + (name_prefix or "data") + ".budget.confidence_error must be number")
-                if data__budget_keys:
-                    raise SchemaError("" + (name_prefix or "data") + ".budget must not contain "+str(data__budget_keys)+" properties")
-        if "frames" in data_keys:
-            data_keys.remove("frames")
-            data__frames = data["frames"]
-            if not isinstance(data__frames, (list, tuple)):
-                raise SchemaError("" + (name_prefix or "data") + ".frames must be array")
-            data__frames_is_list = isinstance(data__frames, (list, tuple))
-            if data__frames_is_list:
-                data__frames_len = len(data__frames)
-                if data__frames_len < 1:
-                    raise SchemaError("" + (name_prefix or "data") + ".frames must contain at least 1 items")
-                for data__frames_x, data__frames_item in enumerate(data__frames):
-                    if not isinstance(data__frames_item, (dict)):
-                        raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}]".format(**locals()) + " must be object")
-                    data__frames_item_is_dict = isinstance(data__frames_item, dict)
-                    if data__frames_item_is_dict:
-                        data__frames_item__missing_keys = set(['frame', 'class_agreement', 'miou', 'conceded_margin', 'finite', 'relative_l2', 'max_error', 'cosine', 'confidence_error']) - data__frames_item.keys()
-                        if data__frames_item__missing_keys:
-                            raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}]".format(**locals()) + " must contain " + (str(sorted(data__frames_item__missing_keys)) + " properties"))
-                        data__frames_item_keys = set(data__frames_item.keys())
-                        if "frame" in data__frames_item_keys:
-                            data__frames_item_keys.remove("frame")
-                            data__frames_item__frame = data__frames_item["frame"]
-                            if not isinstance(data__frames_item__frame, (str)):
-                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].frame".format(**locals()) + " must be string")
-                        if "class_agreement" in data__frames_item_keys:
-                            data__frames_item_keys.remove("class_agreement")
-                            data__frames_item__classagreement = data__frames_item["class_agreement"]
-                            if not isinstance(data__frames_item__classagreement, (int, float, Decimal)) or isinstance(data__frames_item__classagreement, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].class_agreement".format(**locals()) + " must be number")
-                        if "miou" in data__frames_item_keys:
-                            data__frames_item_keys.remove("miou")
-                            data__frames_item__miou = data__frames_item["miou"]
-                            if not isinstance(data__frames_item__miou, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__miou, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].miou".format(**locals()) + " must be number or null")
-                        if "conceded_margin" in data__frames_item_keys:
-                            data__frames_item_keys.remove("conceded_margin")
-                            data__frames_item__concededmargin = data__frames_item["conceded_margin"]
-                            if not isinstance(data__frames_item__concededmargin, (int, float, Decimal)) or isinstance(data__frames_item__concededmargin, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].conceded_margin".format(**locals()) + " must be number")
-                        if "finite" in data__frames_item_keys:
-                            data__frames_item_keys.remove("finite")
-                            data__frames_item__finite = data__frames_item["finite"]
-                            if not isinstance(data__frames_item__finite, (bool)):
-                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].finite".format(**locals()) + " must be boolean")
-                        if "relative_l2" in data__frames_item_keys:
-                            data__frames_item_keys.remove("relative_l2")
-                            data__frames_item__relativel2 = data__frames_item["relative_l2"]
-                            if not isinstance(data__frames_item__relativel2, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__relativel2, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].relative_l2".format(**locals()) + " must be number or null")
-                        if "max_error" in data__frames_item_keys:
-                            data__frames_item_keys.remove("max_error")
-                            data__frames_item__maxerror = data__frames_item["max_error"]
-                            if not isinstance(data__frames_item__maxerror, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__maxerror, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].max_error".format(**locals()) + " must be number or null")
-                        if "cosine" in data__frames_item_keys:
-                            data__frames_item_keys.remove("cosine")
-                            data__frames_item__cosine = data__frames_item["cosine"]
-                            if not isinstance(data__frames_item__cosine, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__cosine, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].cosine".format(**locals()) + " must be number or null")
-                        if "confidence_error" in data__frames_item_keys:
-                            data__frames_item_keys.remove("confidence_error")
-                            data__frames_item__confidenceerror = data__frames_item["confidence_error"]
-                            if not isinstance(data__frames_item__confidenceerror, (int, float, Decimal, NoneType)) or isinstance(data__frames_item__confidenceerror, bool):
-                                raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}].confidence_error".format(**locals()) + " must be number or null")
-                        if data__frames_item_keys:
-                            raise SchemaError("" + (name_prefix or "data") + ".frames[{data__frames_x}]".format(**locals()) + " must not contain "+str(data__frames_item_keys)+" properties")
-        if data_keys:
-            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
-    return data
-
 def validate___definitions_triple(data, custom_formats={}, name_prefix=None):
     if not isinstance(data, (list, tuple)):
         raise SchemaError("" + (name_prefix or "data") + " must be array")
@@ -618,10 +772,7 @@ def validate___definitions_tensor(data, custom_formats={}, name_prefix=None):
             raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
     return data
 
-def validate___definitions_sha256(data, custom_formats={}, name_prefix=None):
-    if not isinstance(data, (str)):
-        raise SchemaError("" + (name_prefix or "data") + " must be string")
-    if isinstance(data, str):
-        if not REGEX_PATTERNS['^[0-9a-f]{64}$'].search(data):
-            raise SchemaError("" + (name_prefix or "data") + " must match pattern ^[0-9a-f]{64}$")
-    return data
+
+validate = validate___definitions_manifest
+
+validate_bundle = validate___definitions_bundle

@@ -19,7 +19,7 @@ ITSELF = "the artifact itself"
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One input or output of a graph; a dimension of -1 is the dynamic batch."""
+    """One input or output of a graph; a dimension of -1 is open: the batch, and a mask decoder's slots and masks."""
 
     name: str
     dtype: str
@@ -55,9 +55,11 @@ class GraphInfo:
         precision: Precision typed into the graph.
         resolution: (height, width) of the input in pixels.
         batch: (smallest, largest) batch; equal for a static graph.
-        input: "image": uint8 [N, H, W, 3] RGB; "tensor": normalised float [N, 3, H, W].
+        input: "image": uint8 [N, H, W, 3] RGB; "tensor": normalised float [N, 3, H, W]; "prompts": points, boxes and
+            masks in the frame of `resolution`, for a mask decoder, whose batch counts prompts.
         output: "classes": uint8 class map [N, H, W]; "confidence": that and float probabilities [N, H, W];
-            "logits": the network's raw output.
+            "logits": the network's raw output; "embedding": that of an image encoder; "masks": logits of masks
+            [P, M, 256, 256] and predicted IoU [P, M]; "pixels": those and masks at the size of a camera's frame.
         inputs: Input tensors.
         outputs: Output tensors.
     """
@@ -80,8 +82,10 @@ class Preprocess:
     Attributes:
         colour: Channel order of the frame.
         resize: "stretch": to the graph's size; "short-side-crop": short side to size / crop_ratio (rounded up), then
-            a centre crop.
-        kernel: "opencv-cubic" (a = -0.75, no antialiasing) or "pillow-bicubic" (a = -0.5, antialiasing).
+            a centre crop; "longest-side": longest side to the graph's size, which is square, the rest padded at the
+            right and at the bottom with what normalises to zero.
+        kernel: "opencv-cubic" (a = -0.75, no antialiasing), "pillow-bicubic" (a = -0.5, antialiasing) or
+            "pillow-bilinear" (antialiasing).
         crop_ratio: Part of the short side that the crop keeps.
         mean: Per channel, of values in 0..1.
         std: Per channel, of values in 0..1.
@@ -105,12 +109,16 @@ class Budget:
         conceded_margin: Where the classes differ, the largest reference logit given away: reference logit of the
             reference's class minus that of the engine's class, in units of the logits' standard deviation.
         confidence_error: Largest difference of the softmax probability of the chosen class.
+        mask_iou: Smallest intersection over union of a mask with PyTorch's.
+        score_error: Largest difference of a mask's predicted IoU.
     """
 
     relative_l2: float
     class_agreement: float
     conceded_margin: float
     confidence_error: float
+    mask_iou: float = 0.99
+    score_error: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -118,14 +126,16 @@ class FrameAgreement:
     """How an output compares with PyTorch's on one frame; None where the output does not show the quantity."""
 
     frame: str
-    class_agreement: float
+    class_agreement: float | None
     miou: float | None
-    conceded_margin: float
+    conceded_margin: float | None
     finite: bool = True
     relative_l2: float | None = None
     max_error: float | None = None
     cosine: float | None = None
     confidence_error: float | None = None
+    mask_iou: float | None = None
+    score_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -221,14 +231,55 @@ class Manifest:
     schema: int = SCHEMA_VERSION
 
 
-def to_json(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as plain JSON values."""
+@dataclass(frozen=True)
+class Part:
+    """One artifact of a bundle: its key, and the SHA-256 of its manifest, which lists that of every file."""
+
+    key: str
+    manifest: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a folder of several artifacts says about them as a whole.
+
+    Attributes:
+        kind: "export" or "engine", as its parts are.
+        key: Hash of everything it was made from.
+        created: UTC, ISO 8601.
+        tool: Version of evit-deploy that wrote it.
+        model: The model its parts make up.
+        weights: Origin of the weights.
+        parts: By name of the folder inside.
+        agreement: How the parts together compare with PyTorch, from end to end.
+        warnings: What users must know.
+    """
+
+    kind: str
+    key: str
+    created: str
+    tool: str
+    model: ModelInfo
+    weights: WeightsInfo
+    agreement: Agreement
+    parts: dict[str, Part] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    schema: int = SCHEMA_VERSION
+
+
+def to_json(manifest: Manifest | Bundle) -> dict[str, Any]:
+    """A manifest as plain JSON values."""
     return dataclasses.asdict(manifest)
 
 
 def from_json(data: dict[str, Any]) -> Manifest:
     """Build a manifest from JSON values that the schema has accepted."""
     return _decode(Manifest, data)  # type: ignore[no-any-return]
+
+
+def bundle_from_json(data: dict[str, Any]) -> Bundle:
+    """Build the manifest of a bundle from JSON values that its schema has accepted."""
+    return _decode(Bundle, data)  # type: ignore[no-any-return]
 
 
 def _decode(kind: Any, value: Any) -> Any:

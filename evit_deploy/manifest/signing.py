@@ -25,13 +25,15 @@ import binascii
 import json
 import os
 import shlex
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evit_deploy.errors import ArtifactError, UsageError
+from evit_deploy.manifest.bundle import is_bundle, read_bundle
 from evit_deploy.manifest.keys import TrustedKey, key_id, read_trusted_keys, short
-from evit_deploy.manifest.model import Manifest
+from evit_deploy.manifest.model import Bundle, Manifest
 from evit_deploy.manifest.store import MANIFEST, read_artifact, replace_file
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def sign(folder: Path, key: Ed25519PrivateKey) -> str:
     """Sign an artifact, once it was found whole; an earlier signature is replaced.
 
     Args:
-        folder: Folder of an engine.
+        folder: Folder of an engine; of a bundle, whose manifest vouches for its parts.
         key: What `evit_deploy.manifest.keys.read_private_key` read.
 
     Returns:
@@ -65,7 +67,8 @@ def sign(folder: Path, key: Ed25519PrivateKey) -> str:
         ArtifactError: It is damaged.
     """
     seen: list[bytes] = []
-    read_artifact(folder, accept=seen.append)
+    read = read_bundle if is_bundle(folder) else read_artifact
+    read(folder, accept=seen.append)
     identity = key_id(key.public_key())
     replace_file(folder / SIGNATURE, _render(identity, key.sign(seen[0])))
     return identity
@@ -85,10 +88,20 @@ def read_trusted(folder: Path, trusted_keys: str | Path | None = None) -> Manife
         ArtifactError: Damaged, edited, or of a newer version.
         MissingExtraError: Keys are named, and the extra ``sign`` is not installed.
     """
+    return read_artifact(folder, accept=_requirement(folder, trusted_keys))
+
+
+def read_trusted_bundle(folder: Path, trusted_keys: str | Path | None = None) -> tuple[Bundle, dict[str, Manifest]]:
+    """`read_trusted` for a bundle: one signature, of the bundle, for all of its parts."""
+    return read_bundle(folder, accept=_requirement(folder, trusted_keys))
+
+
+def _requirement(folder: Path, trusted_keys: str | Path | None) -> Callable[[bytes], None] | None:
+    """What checks the manifest of a folder; None where no keys are named."""
     place = trusted_place(trusted_keys)
     if place is None:
-        return read_artifact(folder)
-    return read_artifact(folder, accept=partial(require_trusted, folder, keys=read_trusted_keys(place)))
+        return None
+    return partial(require_trusted, folder, keys=read_trusted_keys(place))
 
 
 def trusted_place(given: str | Path | None = None) -> Path | None:

@@ -60,10 +60,16 @@ def read_manifest(folder: Path) -> Manifest:
         UsageError: The folder is not an artifact.
         ArtifactError: The manifest is damaged, or of a newer version.
     """
-    return _parse(folder / MANIFEST, _manifest_bytes(folder))
+    return _parse(folder / MANIFEST, manifest_bytes(folder))
 
 
-def _manifest_bytes(folder: Path) -> bytes:
+def manifest_bytes(folder: Path) -> bytes:
+    """The manifest of an artifact or a bundle, as it stands in its file.
+
+    Raises:
+        UsageError: The folder is neither.
+        ArtifactError: It cannot be read.
+    """
     path = folder / MANIFEST
     try:
         if path.is_file():
@@ -80,18 +86,48 @@ def _manifest_bytes(folder: Path) -> bytes:
 
 
 def _parse(path: Path, content: bytes) -> Manifest:
+    data = parse_json(path, content)
+    if names_parts(data):
+        shown = ", ".join(str(path.parent / name) for name in data["parts"])
+        raise UsageError(
+            f"{path.parent} is a model of several graphs", found=f"the parts {shown}", expected="one graph",
+            fix="name one of its parts",
+        )  # fmt: skip
+    check_schema(path, data, validate)
+    return from_json(data)
+
+
+def names_parts(data: Any) -> bool:
+    """Whether the JSON values of a manifest are those of a bundle."""
+    return isinstance(data, dict) and isinstance(data.get("parts"), dict)
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """The JSON values of a manifest, of a version that is known here.
+
+    Raises:
+        ArtifactError: Not JSON, or of a newer version.
+    """
     try:
         data = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read", found=str(error), fix="write the artifact again") from error
     _require_known_version(path, data)
+    return data
+
+
+def check_schema(path: Path, data: Any, check: Callable[[Any], Any]) -> None:
+    """Refuse JSON values that break a schema.
+
+    Raises:
+        ArtifactError: They do; the message says where.
+    """
     try:
-        validate(data)  # type: ignore[no-untyped-call]
+        check(data)
     except SchemaError as error:
         raise ArtifactError(
             f"{path} does not follow the manifest schema", found=str(error), fix="write the artifact again"
         ) from error
-    return from_json(data)
 
 
 def _require_known_version(path: Path, data: Any) -> None:
@@ -118,7 +154,7 @@ def read_artifact(folder: Path, *, accept: Callable[[bytes], None] | None = None
     Raises:
         ArtifactError: A file is missing, truncated or was edited, or one that is used is not listed.
     """
-    content = _manifest_bytes(folder)
+    content = manifest_bytes(folder)
     if accept is not None:
         accept(content)
     manifest = _parse(folder / MANIFEST, content)
@@ -190,6 +226,17 @@ def write_artifact(folder: Path) -> Iterator[ArtifactWriter]:
         UsageError: The place cannot be written, is locked by another process, holds something else, or the disk is
             full.
     """
+    with staging(folder) as temporary:
+        yield ArtifactWriter(temporary, folder)
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A temporary sibling of a folder that is to be written, for one writer at a time; it is gone afterwards.
+
+    Raises:
+        UsageError: As for `write_artifact`.
+    """
     with _writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _exclusive(folder):
@@ -197,7 +244,7 @@ def write_artifact(folder: Path) -> Iterator[ArtifactWriter]:
             _require_replaceable(folder)
             temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(folder), dir=folder.parent))
             try:
-                yield ArtifactWriter(temporary, folder)
+                yield temporary
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -218,13 +265,24 @@ class ArtifactWriter:
         """List and hash all files, write the manifest and move the folder into place."""
         files = {path.name: file_info(path) for path in sorted(self.folder.iterdir())}
         manifest = dataclasses.replace(manifest, files=files)
-        data = to_json(manifest)
-        text = json.dumps(data, indent=2, ensure_ascii=False)
-        validate(json.loads(text))  # type: ignore[no-untyped-call]
-        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        self.folder.chmod(0o755)
-        _replace_folder(self.folder, self.destination)
+        publish(self.folder, self.destination, to_json(manifest), validate)
         return manifest
+
+
+def publish(staged: Path, destination: Path, manifest: dict[str, Any], check: Callable[[Any], Any]) -> None:
+    """Write the manifest into a staged folder, and move that into place.
+
+    Args:
+        staged: What `staging` gave.
+        destination: Where it belongs.
+        manifest: JSON values.
+        check: Refuses a manifest that breaks its schema.
+    """
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    check(json.loads(text))
+    (staged / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    staged.chmod(0o755)
+    _replace_folder(staged, destination)
 
 
 def _temporary_prefix(folder: Path) -> str:

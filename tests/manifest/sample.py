@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from evit_deploy.manifest import (
+    DECODER,
+    ENCODER,
     Agreement,
     Budget,
+    Bundle,
     EngineInfo,
     FrameAgreement,
     GraphInfo,
@@ -19,6 +22,7 @@ from evit_deploy.manifest import (
     TensorInfo,
     WeightsInfo,
     write_artifact,
+    write_bundle,
 )
 
 SHA = "0123456789abcdef" * 4
@@ -58,8 +62,9 @@ def sample_agreement() -> Agreement:
     frames = (
         FrameAgreement("a.png", 1.0, 0.5, 0.25, True, 1e-7, 2e-6, 0.999),
         FrameAgreement("b.png", 1.0, None, 0.0),
+        FrameAgreement("c.png, a point", None, None, None, mask_iou=0.9995, score_error=1e-5),
     )
-    return Agreement("PyTorch", True, Budget(1e-4, 0.999, 1e-3, 1e-3), frames)
+    return Agreement("PyTorch", True, Budget(1e-4, 0.999, 1e-3, 1e-3, 0.999, 1e-3), frames)
 
 
 def sample_engine() -> EngineInfo:
@@ -85,6 +90,28 @@ def write_sample(
         for name, data in (content or CONTENT).items():
             (writer.folder / name).write_bytes(data)
         return writer.commit(sample_manifest(kind, key))
+
+
+def sample_bundle(kind: str = "export", key: str = SHA) -> Bundle:
+    """A bundle that says everything but its parts."""
+    return Bundle(
+        kind=kind,
+        key=key,
+        created="2025-01-02T03:04:05+00:00",
+        tool="0.1.0",
+        model=ModelInfo("l0-sam", "sam", "sa-1b", 1),
+        weights=WeightsInfo("random", "seed 0", SHA),
+        agreement=sample_agreement(),
+        warnings=("random weights",),
+    )
+
+
+def write_sample_bundle(folder: Path, kind: str = "export", key: str = SHA) -> Bundle:
+    """Write a bundle of two parts of two small files each."""
+    with write_bundle(folder) as writer:
+        for name in (ENCODER, DECODER):
+            write_sample(writer.part(name), kind, content={**CONTENT, "model.onnx": name.encode()})
+        return writer.commit(sample_bundle(kind, key), (ENCODER, DECODER))
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

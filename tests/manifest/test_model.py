@@ -16,7 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evit_deploy.manifest
-from evit_deploy.manifest import ITSELF, SCHEMA_VERSION, Agreement, EngineInfo, FileInfo, FrameAgreement, Manifest
+from evit_deploy.manifest import (
+    ITSELF,
+    SCHEMA_VERSION,
+    Agreement,
+    Budget,
+    Bundle,
+    EngineInfo,
+    FileInfo,
+    FrameAgreement,
+    Manifest,
+    Part,
+)
 from evit_deploy.manifest._validator import validate
 from evit_deploy.manifest.model import from_json, to_json
 from evit_deploy.models import MODELS
@@ -29,13 +40,15 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 FRAMES = st.builds(
     FrameAgreement,
     frame=st.text(),
-    class_agreement=FLOATS,
+    class_agreement=st.none() | FLOATS,
     miou=st.none() | FLOATS,
-    conceded_margin=FLOATS,
+    conceded_margin=st.none() | FLOATS,
     finite=st.booleans(),
     relative_l2=st.none() | FLOATS,
     max_error=st.none() | FLOATS,
     cosine=st.none() | FLOATS,
+    mask_iou=st.none() | FLOATS,
+    score_error=st.none() | FLOATS,
 )
 MANIFESTS = st.builds(
     lambda manifest, frames, machine, **changes: replace(
@@ -100,10 +113,16 @@ def _pairs(kind: Any, node: dict[str, Any]) -> list[tuple[Any, dict[str, Any]]]:
     return [(kind, node), *(pair for name, hint in hints.items() for pair in _pairs(hint, node["properties"][name]))]
 
 
-PAIRS = _pairs(Manifest, SCHEMA)
+_BUNDLE = _pairs(Bundle, SCHEMA["definitions"]["bundle"])
+PAIRS = [*_pairs(Manifest, SCHEMA), *(pair for pair in _BUNDLE if pair[0] in (Bundle, Part))]
 
 
-ADDED_LATER = {Agreement: {"method"}, EngineInfo: {"attention", "notes", "lowered"}}
+ADDED_LATER = {
+    Agreement: {"method"},
+    Budget: {"mask_iou", "score_error"},
+    EngineInfo: {"attention", "notes", "lowered"},
+    FrameAgreement: {"mask_iou", "score_error"},
+}
 """Fields with defaults, so that artifacts of earlier versions stay readable."""
 
 
@@ -113,8 +132,12 @@ def test_artifacts_of_earlier_versions_stay_readable() -> None:
     )
     del document["agreement"]["method"]
     del document["engine"]["attention"], document["engine"]["notes"], document["engine"]["lowered"]
+    for frame in document["agreement"]["frames"]:
+        del frame["mask_iou"], frame["score_error"]
+    del document["agreement"]["budget"]["mask_iou"], document["agreement"]["budget"]["score_error"]
     validate(document)
     manifest = from_json(document)
+    assert {frame.mask_iou for frame in manifest.agreement.frames} == {None}
     assert manifest.engine is not None
     assert (manifest.agreement.method, manifest.engine.attention, manifest.engine.notes) == (ITSELF, "portable", ())
     assert manifest.engine.lowered is None
@@ -138,11 +161,11 @@ def test_the_schema_is_of_this_version() -> None:
 
 
 def test_the_schema_knows_every_word_the_package_uses() -> None:
-    model, graph = SCHEMA["properties"]["model"]["properties"], SCHEMA["properties"]["graph"]["properties"]
+    model, graph = SCHEMA["definitions"]["model"]["properties"], SCHEMA["properties"]["graph"]["properties"]
     assert {spec.task for spec in MODELS.values()} <= set(model["task"]["enum"])
     assert {spec.dataset for spec in MODELS.values()} <= set(model["dataset"]["enum"])
     assert set(PRECISIONS) == set(graph["precision"]["enum"])
     assert set(PRECISIONS) == set(SCHEMA["properties"]["engine"]["properties"]["precision"]["enum"])
     exporter = pytest.importorskip("evit_deploy.export.exporter")
-    assert set(exporter.INPUTS) == set(graph["input"]["enum"])
-    assert set(exporter.OUTPUTS) == set(graph["output"]["enum"])
+    assert {*exporter.INPUTS, "prompts"} == set(graph["input"]["enum"])
+    assert {*exporter.OUTPUTS, "embedding", "masks", "pixels"} == set(graph["output"]["enum"])

@@ -17,10 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evit_deploy.errors import ArtifactError, EvitError, UsageError
-from evit_deploy.manifest import read_artifact, read_existing, read_file, store
+from evit_deploy.manifest import read_artifact, read_bundle, read_existing, read_file, store
 from evit_deploy.manifest.keys import make_key, read_private_key
-from evit_deploy.manifest.signing import SIGNATURE, TRUSTED_KEYS, SignatureError, read_trusted, sign
-from tests.manifest.sample import CONTENT, SHA, write_sample
+from evit_deploy.manifest.signing import (
+    SIGNATURE,
+    TRUSTED_KEYS,
+    SignatureError,
+    read_trusted,
+    read_trusted_bundle,
+    sign,
+)
+from tests.manifest.sample import CONTENT, SHA, write_sample, write_sample_bundle
 
 OTHER = "f" * 64
 
@@ -428,3 +435,47 @@ def test_a_file_that_changed_since_is_not_given(damage: Callable[[Path], Any], e
 def test_a_file_that_is_not_listed_is_not_given(name: str, engine: Path) -> None:
     with pytest.raises(EvitError, match="lists no hash"):
         read_file(engine, read_artifact(engine), name)
+
+
+# Bundles
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, signer: Signer) -> Path:
+    """A signed bundle of two engines."""
+    folder = tmp_path / "engines" / "l0-sam.cpu.fp32"
+    write_sample_bundle(folder, "engine")
+    assert sign(folder, signer.private) == signer.id
+    return folder
+
+
+def test_one_signature_vouches_for_all_parts(bundle: Path, signer: Signer) -> None:
+    assert read_trusted_bundle(bundle, signer.public) == read_bundle(bundle) == read_trusted_bundle(bundle)
+    assert not list(bundle.glob(f"*/{SIGNATURE}"))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "encoder/manifest.json", "decoder/model.onnx", SIGNATURE])
+def test_a_bundle_that_was_touched_is_refused(bundle: Path, signer: Signer, name: str) -> None:
+    flip(bundle / name, 60)
+    with pytest.raises(ArtifactError):
+        read_trusted_bundle(bundle, signer.public)
+
+
+def test_a_part_exchanged_with_its_manifest_is_refused(bundle: Path, signer: Signer) -> None:
+    write_sample(bundle / "encoder", "engine", OTHER)
+    with pytest.raises(ArtifactError, match="not the part"):
+        read_trusted_bundle(bundle, signer.public)
+
+
+def test_a_bundle_of_a_stranger_is_refused(bundle: Path, signers: tuple[Signer, Signer]) -> None:
+    with pytest.raises(SignatureError, match="not trusted"):
+        read_trusted_bundle(bundle, signers[1].public)
+    (bundle / SIGNATURE).unlink()
+    with pytest.raises(SignatureError, match="not signed"):
+        read_trusted_bundle(bundle, signers[0].public)
+
+
+def test_a_damaged_bundle_is_not_signed(bundle: Path, signer: Signer) -> None:
+    flip(bundle / "decoder" / "model.onnx", 0)
+    with pytest.raises(ArtifactError):
+        sign(bundle, signer.private)

@@ -10,6 +10,7 @@ import operator
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -20,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evit_deploy.manifest
-from evit_deploy.manifest import FileInfo
-from evit_deploy.manifest._validator import SchemaError, validate
+from evit_deploy.manifest import FileInfo, Part
+from evit_deploy.manifest._validator import SchemaError, validate, validate_bundle
 from evit_deploy.manifest.model import from_json, to_json
-from tests.manifest.sample import SHA, sample_manifest
+from tests.manifest.sample import SHA, sample_bundle, sample_manifest
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -76,9 +77,40 @@ def _mutated(draw: st.DrawFn) -> Any:
     return data
 
 
-def _accepts(data: Any) -> bool:
+def _valid_bundle() -> dict[str, Any]:
+    parts = {"encoder": Part(SHA, SHA), "decoder-8": Part(SHA, SHA)}
+    data: dict[str, Any] = json.loads(json.dumps(to_json(replace(sample_bundle(), parts=parts))))
+    return data
+
+
+@st.composite
+def _mutated_bundle(draw: st.DrawFn) -> Any:
+    """The manifest of a bundle with one or two things changed."""
+    data = _valid_bundle()
+    for _ in range(draw(st.integers(1, 2))):
+        place = draw(st.sampled_from([value for value in _containers(data) if isinstance(value, dict)]))
+        if draw(st.booleans()) and place:
+            place[draw(st.sampled_from(list(place)))] = draw(VALUES)
+        else:
+            place[draw(st.sampled_from(["../encoder", "decoder-", "decoder-64", "files", "A", ""]))] = draw(VALUES)
+    return data
+
+
+@settings(max_examples=200, deadline=None)
+@given(_mutated_bundle())
+def test_it_agrees_with_jsonschema_about_bundles(data: Any) -> None:
+    schema = {**SCHEMA["definitions"]["bundle"], "definitions": SCHEMA["definitions"]}
+    assert _accepts(data, validate_bundle) == jsonschema.Draft7Validator(schema).is_valid(data)
+
+
+def test_it_accepts_a_bundle_that_is_right() -> None:
+    validate_bundle(_valid_bundle())
+    assert not _accepts(_valid_bundle())
+
+
+def _accepts(data: Any, check: Callable[[Any], Any] = validate) -> bool:
     try:
-        validate(data)
+        check(data)
     except SchemaError:
         return False
     return True
@@ -109,12 +141,19 @@ DEFAULTS = {
     ("engine", "notes"): (),
     ("engine", "lowered"): None,
     ("engine", "lowered", "agreement", "method"): "the artifact itself",
+    ("agreement", "budget", "mask_iou"): 0.99,
+    ("agreement", "budget", "score_error"): 0.02,
+    ("engine", "lowered", "agreement", "budget", "mask_iou"): 0.99,
+    ("engine", "lowered", "agreement", "budget", "score_error"): 0.02,
 }
 """Keys that came later, and what their absence means."""
+IN_FRAMES = {"mask_iou", "score_error"}
+"""Keys that came later, in lists."""
 REQUIRED = [
     path
     for path in _paths(_valid("engine"))
     if isinstance(path[-1], str) and not (len(path) > 1 and path[-2] in OPEN) and path not in DEFAULTS
+    if path[-1] not in IN_FRAMES
 ]
 
 
