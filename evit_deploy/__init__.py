@@ -6,6 +6,10 @@
     engine = evit_deploy.load("engines/b1-seg.cpu.fp32")
     result = engine(frame)
 
+    sam = evit_deploy.load("engines/l0-sam.cpu.fp32")
+    sam.set_image(frame)
+    masks = sam.predict(points=[[320, 240]])
+
 The house is described in docs/architecture.md. Importing this package imports nothing heavy.
 """
 
@@ -15,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from evit_deploy.runtime import Classifier, Segmenter
+    from evit_deploy.runtime import Classifier, SegmentAnything, Segmenter
 
 __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
@@ -29,7 +33,7 @@ def load(
     in_flight: int = 2,
     rebuild: Literal["never", "if-needed"] = "never",
     trusted_keys: str | Path | None = None,
-) -> Segmenter | Classifier:
+) -> Segmenter | Classifier | SegmentAnything:
     """Load an engine folder; docs/loading.md says what is checked before anything of it is executed.
 
     Args:
@@ -45,7 +49,7 @@ def load(
             ``EVIT_TRUSTED_KEYS`` names, if anything.
 
     Returns:
-        A `Segmenter` or a `Classifier`: call it with a frame.
+        A `Segmenter` or a `Classifier`: call it with a frame. A `SegmentAnything`: set a frame, then ask for masks.
 
     Raises:
         UsageError: Not an engine folder, or another word for `rebuild`.

@@ -48,23 +48,50 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         UsageError: No such file, or not an image.
     """
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError:
-        raise MissingExtraError("pillow", "images", "Reading image files") from None
+    _require_pillow("Reading image files")
     if not path.is_file():
         raise UsageError(f"there is no image {path}", fix="check the path")
+    return _decode(path, str(path))
+
+
+def decode_image(content: bytes, name: str, most_pixels: int) -> npt.NDArray[np.uint8]:
+    """Read the bytes of an image file as `read_image` reads a file.
+
+    Args:
+        content: The file's bytes.
+        name: What to call it in errors.
+        most_pixels: Larger images are refused before they are unpacked.
+
+    Raises:
+        UsageError: Not an image, or too large.
+    """
+    _require_pillow("Reading images")
+    return _decode(io.BytesIO(content), name, most_pixels)
+
+
+def _decode(source: Path | io.BytesIO, name: str, most_pixels: int | None = None) -> npt.NDArray[np.uint8]:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             if image.mode.startswith(("I", "F")):  # depth or thermal: squeezing it into 8 bits would be a guess
                 raise ValueError(f"pixels of more than 8 bits (mode {image.mode})")
+            if most_pixels is not None and image.width * image.height > most_pixels:
+                raise ValueError(f"{image.width}x{image.height}, more than {most_pixels / 1e6:.0f} million pixels")
             return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(
-            f"{path} is not an image that can be read",
+            f"{name} is not an image that can be read",
             found=first_line(error),
             expected=f"an 8-bit image, one of {', '.join(SUFFIXES)}",
         ) from error
+
+
+def _require_pillow(purpose: str) -> None:
+    try:
+        import PIL  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("pillow", "images", purpose) from None
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
@@ -73,10 +100,9 @@ def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
     Raises:
         UsageError: Unknown format, or the place cannot be written.
     """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingExtraError("pillow", "images", "Writing image files") from None
+    _require_pillow("Writing image files")
+    from PIL import Image
+
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"cannot write {path}", found=f"format '{path.suffix}'", expected=", ".join(SUFFIXES))

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resizing exactly as the reference implementation does it, with numpy alone.
 
-The kernel is part of a model's contract: trained with one, evaluated with another, it loses accuracy. Two are needed:
+The kernel is part of a model's contract: trained with one, evaluated with another, it loses accuracy. Three are needed:
 
 * ``opencv-cubic`` (segmentation): `cv2.INTER_CUBIC`, a = -0.75, four taps, no antialiasing, half-pixel centres.
 * ``pillow-bicubic`` (classification): Pillow's bicubic, a = -0.5, support widened when shrinking (antialiasing).
+* ``pillow-bilinear`` (Segment Anything): Pillow's bilinear, support widened when shrinking.
 
-Images are resized in the same fixed-point arithmetic as those libraries. Pillow's result is matched bit for bit
-where the aspect is kept, as it is here, and the picture is not tall (Pillow 13 then swaps its two passes, and with them
-the rounding); OpenCV's to one grey level (its vector code rounds differently on different CPUs). Where the library
-itself is installed it is used, because it is faster.
+Images are resized in the same fixed-point arithmetic as those libraries. Pillow 13's result is matched bit for bit,
+down to its rule for which axis comes first (earlier versions always take the width first, which moves some pixels of
+tall pictures by one grey level); OpenCV's to one grey level (its vector code rounds differently on different CPUs).
+Where the library itself is installed it is used, because it is faster.
+
+Source of the arithmetic: Pillow 13.0.0, ``src/libImaging/Resample.c``.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 Scalar = TypeVar("Scalar", np.uint8, np.float32)
 
-_BITS = {"opencv-cubic": 11, "pillow-bicubic": 22}
+_BITS = {"opencv-cubic": 11, "pillow-bicubic": 22, "pillow-bilinear": 22}
+_PILLOW = {"pillow-bicubic": "BICUBIC", "pillow-bilinear": "BILINEAR"}
 
 
 def resize_image(
@@ -38,7 +42,7 @@ def resize_image(
         image: uint8 [H, W, 3].
         height: New height in pixels.
         width: New width in pixels.
-        kernel: "opencv-cubic" or "pillow-bicubic".
+        kernel: "opencv-cubic", "pillow-bicubic" or "pillow-bilinear".
         out: uint8 [height, width, 3] to write into where OpenCV does the work.
         use_libraries: Use OpenCV or Pillow where installed.
 
@@ -49,13 +53,18 @@ def resize_image(
         return image
     if use_libraries and kernel == "opencv-cubic" and (cv2 := _optional("cv2")):
         return np.asarray(cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_CUBIC), np.uint8)
-    if use_libraries and kernel == "pillow-bicubic" and (pil := _optional("PIL.Image")):
-        return np.asarray(pil.fromarray(image).resize((width, height), pil.Resampling.BICUBIC), np.uint8)
+    if use_libraries and kernel in _PILLOW and (pil := _optional("PIL.Image")):
+        method = getattr(pil.Resampling, _PILLOW[kernel])
+        return np.asarray(pil.fromarray(image).resize((width, height), method), np.uint8)
     if kernel == "opencv-cubic":
         rows = _weighted_sum(_weighted_sum(image, 1, width, kernel), 0, height, kernel)
         return _round(rows, 2 * _BITS[kernel])
-    image = _round(_weighted_sum(image, 1, width, kernel), _BITS[kernel])
-    return _round(_weighted_sum(image, 0, height, kernel), _BITS[kernel])
+    shrinks = image.shape[0] - height
+    tall = shrinks > 0 and shrinks > 2 * (image.shape[1] - width)
+    for axis, size in ((0, height), (1, width)) if tall else ((1, width), (0, height)):
+        if image.shape[axis] != size:
+            image = _round(_weighted_sum(image, axis, size, kernel), _BITS[kernel])
+    return image
 
 
 def upsample_bicubic(
@@ -125,10 +134,12 @@ def _taps(old: int, new: int, kernel: str) -> tuple[npt.NDArray[np.intp], npt.ND
         weight = _cubic(index + 0.5 - centre[:, None], -0.75)
         return np.clip(index, 0, old - 1), weight
     stretch = max(scale, 1.0)
-    first = np.maximum((centre - 2 * stretch + 0.5).astype(np.intp), 0)
-    last = np.minimum((centre + 2 * stretch + 0.5).astype(np.intp), old)
+    support = stretch * (1 if kernel == "pillow-bilinear" else 2)
+    first = np.maximum((centre - support + 0.5).astype(np.intp), 0)
+    last = np.minimum((centre + support + 0.5).astype(np.intp), old)
     index = first[:, None] + np.arange(int((last - first).max()))
-    weight = _cubic((index + 0.5 - centre[:, None]) / stretch, -0.5)
+    place = (index - centre[:, None] + 0.5) * (1.0 / stretch)
+    weight = np.maximum(1 - np.abs(place), 0.0) if kernel == "pillow-bilinear" else _cubic(place, -0.5)
     weight[index >= last[:, None]] = 0.0
     return np.minimum(index, old - 1), weight / weight.sum(axis=1, keepdims=True)
 

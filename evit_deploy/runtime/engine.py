@@ -20,6 +20,7 @@ from evit_deploy.runtime.backends import Backend, DeviceBackend, Place, open_bac
 from evit_deploy.runtime.cuda.interop import is_device_array
 from evit_deploy.runtime.cuda.memory import MemoryReport
 from evit_deploy.runtime.pending import FinishedWork, Pending
+from evit_deploy.runtime.shapes import fits, require_together, shown
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +46,7 @@ class Engine:
         self._backend: Backend | None = backend
         self._lock = threading.RLock()
         self._names = {tensor.name for tensor in manifest.graph.inputs}
+        self._open_inputs = sum(-1 in tensor.shape for tensor in manifest.graph.inputs)
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -60,8 +62,9 @@ class Engine:
         """Run the raw graph.
 
         Args:
-            inputs: One C-contiguous array per input, of exactly its dtype and shape (the batch within its range):
-                numpy arrays; or, of an engine on a GPU, arrays of another library on that GPU, which are not copied.
+            inputs: One C-contiguous array per input, of exactly its dtype and shape (the batch within its range, other
+                open axes of any size from 1): numpy arrays; or, of an engine on a GPU, arrays of another library on
+                that GPU, which are not copied.
 
         Returns:
             One array per output: numpy arrays for numpy arrays, else `DeviceArray`. They are the engine's own buffers:
@@ -100,10 +103,10 @@ class Engine:
         """
         low, high = self.manifest.graph.batch
         tensor = next((tensor for tensor in self.inputs if tensor.name == name), None)
-        if tensor is None or not low <= batch <= high:
+        if tensor is None or not low <= batch <= high or -1 in tensor.shape[1:]:
             raise UsageError(
-                f"the graph has no input '{name}' of batch {batch}",
-                expected=f"{', '.join(tensor.name for tensor in self.inputs)}, of batch {low} to {high}",
+                f"the graph has no input '{name}' of batch {batch}" + (" and of no other open size" if tensor else ""),
+                expected=f"{', '.join(t.name for t in self.inputs if -1 not in t.shape[1:])}, of batch {low} to {high}",
             )
         with self.exclusive() as backend:
             if hasattr(backend, "input_buffer"):
@@ -187,6 +190,8 @@ class Engine:
                 _check_tensor(tensor, array, self.manifest.graph.batch)
         if on_device not in (0, len(self.inputs)):
             raise UsageError("some inputs are on the host and some on the GPU", expected="all of them in one place")
+        if self._open_inputs > 1:
+            require_together(self.manifest.graph, inputs)
 
     def _require_device_arrays(self, tensor: TensorInfo, array: Any) -> None:
         if self._backend is not None and not self.on_gpu:
@@ -199,21 +204,10 @@ class Engine:
 
 
 def _check_tensor(tensor: TensorInfo, array: Array, batch: tuple[int, int]) -> None:
-    low, high = batch
-    fits = (
-        isinstance(array, np.ndarray)
-        and array.dtype == tensor.dtype
-        and array.ndim == len(tensor.shape)
-        and all(size in (-1, found) for size, found in zip(tensor.shape, array.shape, strict=True))
-        and low <= array.shape[0] <= high
-    )
-    if not fits:
-        shape = [f"{low}..{high}" if size == -1 else str(size) for size in tensor.shape]
+    if not (isinstance(array, np.ndarray) and array.dtype == tensor.dtype and fits(tensor, batch, array.shape)):
         found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
         raise UsageError(
-            f"the input '{tensor.name}' does not fit the graph",
-            found=found,
-            expected=f"{tensor.dtype} [{', '.join(shape)}]",
+            f"the input '{tensor.name}' does not fit the graph", found=found, expected=shown(tensor, batch)
         )
     if not array.flags.c_contiguous:
         raise UsageError(f"the input '{tensor.name}' is not contiguous", fix="pass numpy.ascontiguousarray(array)")

@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from evit_deploy.data.masks import longest_side
 from evit_deploy.data.resize import resize_image, resize_nearest, upsample_bicubic
 
 SIDES = st.integers(1, 90)
@@ -20,15 +21,16 @@ def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@settings(max_examples=60, deadline=None)
-@given(old=st.tuples(st.integers(16, 90), st.integers(16, 90)), scale=st.floats(0.2, 3.0))
-def test_pillow_bit_for_bit(old, scale):
-    """Pillow 13 swaps its two passes, and so its rounding, for tall pictures and for some that change their aspect."""
-    assume(old[0] <= 1.75 * old[1])
-    new = tuple(round(side * scale) for side in old)
+@pytest.mark.parametrize(("kernel", "method"), [("pillow-bicubic", "BICUBIC"), ("pillow-bilinear", "BILINEAR")])
+@settings(max_examples=120, deadline=None)
+@given(old=st.tuples(SIDES, SIDES), new=st.tuples(SIDES, SIDES), keep_aspect=st.booleans())
+def test_pillow_bit_for_bit(kernel, method, old, new, keep_aspect):
+    """Tall pictures too, for which Pillow 13 swaps its two passes, and so its rounding."""
+    if keep_aspect:
+        new = longest_side(*old, new[0])
     image = noise(*old)
-    expected = np.asarray(Image.fromarray(image).resize(new[::-1], Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(resize_image(image, *new, "pillow-bicubic", use_libraries=False), expected)
+    expected = np.asarray(Image.fromarray(image).resize(new[::-1], getattr(Image.Resampling, method)))
+    np.testing.assert_array_equal(resize_image(image, *new, kernel, use_libraries=False), expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -40,7 +42,7 @@ def test_opencv_to_one_level(old, new):
     assert np.abs(found - expected).max() <= 1
 
 
-@pytest.mark.parametrize("kernel", ["pillow-bicubic", "opencv-cubic"])
+@pytest.mark.parametrize("kernel", ["pillow-bicubic", "pillow-bilinear", "opencv-cubic"])
 def test_library_and_numpy_agree_on_a_frame(kernel):
     image = noise(135, 240)
     with_library = resize_image(image, 96, 192, kernel).astype(int)
@@ -48,7 +50,7 @@ def test_library_and_numpy_agree_on_a_frame(kernel):
     assert np.abs(with_library - without).max() <= 1
 
 
-@pytest.mark.parametrize("kernel", ["pillow-bicubic", "opencv-cubic"])
+@pytest.mark.parametrize("kernel", ["pillow-bicubic", "pillow-bilinear", "opencv-cubic"])
 def test_same_size_is_the_image_itself(kernel):
     image = noise(20, 30)
     assert resize_image(image, 20, 30, kernel) is image

@@ -6,10 +6,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +18,21 @@ import numpy.typing as npt
 from evit_deploy.errors import ArtifactError, UsageError
 from evit_deploy.manifest import Manifest
 from evit_deploy.runtime.cuda.memory import MemoryReport
+from evit_deploy.runtime.shapes import batch_of
 
 if TYPE_CHECKING:
     from evit_deploy.targets.device import Device
+
+T = TypeVar("T")
 
 BACKENDS = tuple(module.name for module in pkgutil.iter_modules(__path__))
 """Names of all backends. The module of each has its name."""
 
 GPU_BACKENDS = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 """Backends that need an NVIDIA GPU: the name is that of the Python module too, the value that of the extra."""
+
+BUFFER_SETS = 4
+"""Sets of buffers kept: an image has one shape, prompts come in few."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +157,33 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def output_buffers(manifest: Manifest, batch: int) -> dict[str, npt.NDArray[Any]]:
-    """Uninitialised arrays for all outputs at a batch size."""
+def output_buffers(manifest: Manifest, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Uninitialised arrays for all outputs of a run on given inputs: what an output has open is the batch."""
+    batch = batch_of(manifest.graph, inputs)
     return {
         tensor.name: np.empty([batch if size == -1 else size for size in tensor.shape], tensor.dtype)
         for tensor in manifest.graph.outputs
     }
+
+
+class BufferSets(Generic[T]):
+    """What belongs to the shapes of inputs: made when they first come, kept for the few that came last."""
+
+    def __init__(self, make: Callable[[Mapping[str, npt.NDArray[Any]]], T]) -> None:
+        self._make = make
+        self._sets: OrderedDict[tuple[tuple[int, ...], ...], T] = OrderedDict()
+
+    def of(self, inputs: Mapping[str, npt.NDArray[Any]]) -> T:
+        """The set for inputs of these shapes."""
+        key = tuple(array.shape for _, array in sorted(inputs.items()))
+        found = self._sets.get(key)
+        if found is None:
+            while len(self._sets) >= BUFFER_SETS:
+                self._sets.popitem(last=False)
+            found = self._sets[key] = self._make(inputs)
+        self._sets.move_to_end(key)
+        return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._sets.clear()

@@ -12,31 +12,30 @@ import numpy.typing as npt
 
 from evit_deploy.errors import MissingExtraError, UnavailableError, first_line
 from evit_deploy.manifest import Manifest
-from evit_deploy.runtime.backends import Place, output_buffers
+from evit_deploy.runtime.backends import BufferSets, Place, output_buffers
+
+_Arrays = dict[str, npt.NDArray[Any]]
 
 
 class OnnxRuntimeBackend:
-    """A session whose inputs and outputs are numpy arrays owned here, one set per batch size."""
+    """A session whose inputs and outputs are numpy arrays owned here, one set for each of the last few shapes."""
 
     def __init__(self, session: Any, manifest: Manifest, version: str) -> None:
         self._session, self._manifest, self.version = session, manifest, version
-        self._bindings: dict[int, tuple[Any, dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]] = {}
+        self._bindings = BufferSets(self._bind)
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Copy the inputs into the bound buffers and run."""
-        batch = next(iter(inputs.values())).shape[0]
-        if batch not in self._bindings:
-            self._bindings[batch] = self._bind(inputs, batch)
-        binding, buffers, outputs = self._bindings[batch]
+        binding, buffers, outputs = self._bindings.of(inputs)
         for name, array in inputs.items():
             np.copyto(buffers[name], array)
         self._session.run_with_iobinding(binding)
         return outputs
 
-    def _bind(self, inputs: Mapping[str, npt.NDArray[Any]], batch: int) -> tuple[Any, Any, Any]:
+    def _bind(self, inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, _Arrays, _Arrays]:
         binding = self._session.io_binding()
         buffers = {name: np.empty(array.shape, array.dtype) for name, array in inputs.items()}
-        outputs = output_buffers(self._manifest, batch)
+        outputs = output_buffers(self._manifest, inputs)
         for name, array in buffers.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         for name, array in outputs.items():

@@ -15,32 +15,29 @@ import numpy.typing as npt
 
 from evit_deploy.errors import MissingExtraError, UnavailableError
 from evit_deploy.manifest import Manifest
-from evit_deploy.runtime.backends import Place, output_buffers
+from evit_deploy.runtime.backends import BufferSets, Place, output_buffers
 
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoBackend:
-    """One infer request; outputs are numpy arrays owned here, one set per batch size."""
+    """An infer request for each of the last few shapes; outputs are numpy arrays owned here."""
 
     def __init__(self, compiled: Any, manifest: Manifest, version: str) -> None:
         self._compiled, self._manifest, self.version = compiled, manifest, version
-        self._requests: dict[int, tuple[Any, dict[str, npt.NDArray[Any]]]] = {}
+        self._requests = BufferSets(self._bind)
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Run on the caller's arrays, without copying them."""
-        batch = next(iter(inputs.values())).shape[0]
-        if batch not in self._requests:
-            self._requests[batch] = self._bind(batch)
-        request, outputs = self._requests[batch]
+        request, outputs = self._requests.of(inputs)
         request.infer(dict(inputs), share_inputs=True, share_outputs=True)
         return outputs
 
-    def _bind(self, batch: int) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
+    def _bind(self, inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
         import openvino as ov
 
         request = self._compiled.create_infer_request()
-        outputs = output_buffers(self._manifest, batch)
+        outputs = output_buffers(self._manifest, inputs)
         for name, array in outputs.items():
             request.set_tensor(name, ov.Tensor(array, shared_memory=True))
         return request, outputs

@@ -15,6 +15,7 @@ from evit_deploy.runtime.cuda.api import Cuda, CudaError
 from evit_deploy.runtime.cuda.lane import Lane
 from evit_deploy.runtime.cuda.memory import MemoryReport
 from evit_deploy.runtime.cuda.plan import Plan
+from evit_deploy.runtime.shapes import batch_of
 
 
 class CudaBackend:
@@ -54,7 +55,7 @@ class CudaBackend:
                 self._require_idle()
             first = next(iter(inputs.values()))
             if isinstance(first, np.ndarray):
-                lane.start(inputs, first.shape[0], None)
+                lane.start(inputs, batch_of(self._plan.manifest.graph, inputs), None)
             else:
                 lane.start_on_device(lane.take(inputs), None)
             return lane.finish()
@@ -74,7 +75,7 @@ class CudaBackend:
             taken = None if isinstance(first, np.ndarray) else lane.take(inputs)
             try:
                 if taken is None:
-                    lane.start(inputs, first.shape[0], self._last or lane)
+                    lane.start(inputs, batch_of(self._plan.manifest.graph, inputs), self._last or lane)
                 else:
                     lane.start_on_device(taken, self._last or lane)
             except CudaError as error:

@@ -23,6 +23,7 @@ from evit_deploy.manifest import TensorInfo
 from evit_deploy.runtime.cuda import dlpack
 from evit_deploy.runtime.cuda.api import Cuda
 from evit_deploy.runtime.cuda.memory import DeviceMemory
+from evit_deploy.runtime.shapes import fits, shown
 
 LEGACY_STREAM = 1
 """CUDA's default stream, in both protocols."""
@@ -128,19 +129,11 @@ def _through_interface(device: Cuda, tensor: TensorInfo, array: Any, follow: Cal
 
 
 def _require_fit(tensor: TensorInfo, batch: tuple[int, int], found: _Found) -> None:
-    low, high = batch
-    fits = (
-        found.dtype == tensor.dtype
-        and len(found.shape) == len(tensor.shape)
-        and all(size in (-1, has) for size, has in zip(tensor.shape, found.shape, strict=True))
-        and low <= found.shape[0] <= high
-    )
-    if not fits:
-        shape = [f"{low}..{high}" if size == -1 else str(size) for size in tensor.shape]
+    if found.dtype != tensor.dtype or not fits(tensor, batch, found.shape):
         raise UsageError(
             f"the input '{tensor.name}' does not fit the graph",
             found=f"{found.dtype} {list(found.shape)}",
-            expected=f"{tensor.dtype} [{', '.join(shape)}]",
+            expected=shown(tensor, batch),
         )
     if found.strides is not None and not _is_contiguous(found.shape, found.strides, np.dtype(tensor.dtype).itemsize):
         raise UsageError(

@@ -15,6 +15,7 @@ from evit_deploy.runtime.cuda.api import Cuda, CudaError
 from evit_deploy.runtime.cuda.interop import DeviceInput, take_array
 from evit_deploy.runtime.cuda.plan import Plan
 from evit_deploy.runtime.cuda.sides import DeviceSide, HostSide
+from evit_deploy.runtime.shapes import batch_of
 
 
 class Lane:
@@ -89,7 +90,7 @@ class Lane:
 
     def start_on_device(self, inputs: Mapping[str, DeviceInput], after: Lane | None) -> None:
         """Put a run with device arrays on the stream. They are held until it is over."""
-        batch = next(iter(inputs.values())).shape[0]
+        batch = batch_of(self._plan.manifest.graph, inputs)
         side = self._devices.get(batch)
         if side is None:
             side = DeviceSide(self._plan, self._device, batch, self.stream, self.lead, self.alone)

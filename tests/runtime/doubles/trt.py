@@ -27,8 +27,9 @@ Strategy = enum.Enum("ExecutionContextAllocationStrategy", "STATIC ON_PROFILE_CH
 CudaGraphStrategy = enum.Enum("CudaGraphStrategy", "DISABLED WHOLE_GRAPH_CAPTURE")
 Specialization = enum.Enum("DynamicShapesKernelSpecializationStrategy", "LAZY EAGER NONE")
 
-_TYPES = {"tensor(uint8)": DataType.UINT8, "tensor(float)": DataType.FLOAT, "tensor(float16)": DataType.HALF}
-_NUMPY = {DataType.UINT8: np.uint8, DataType.FLOAT: np.float32, DataType.HALF: np.float16}
+_TYPES = {"tensor(uint8)": DataType.UINT8, "tensor(float)": DataType.FLOAT, "tensor(float16)": DataType.HALF,
+          "tensor(int32)": DataType.INT32}  # fmt: skip
+_NUMPY = {DataType.UINT8: np.uint8, DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT32: np.int32}
 _sessions: dict[str, ort.InferenceSession] = {}
 
 
