@@ -26,7 +26,7 @@ from evit_deploy.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from evit_deploy.manifest import Manifest
+    from evit_deploy.manifest import Bundle, Manifest
     from evit_deploy.precision.ranges import TensorRange
 
 
@@ -43,6 +43,10 @@ def command(
     output: Annotated[
         str | None, typer.Option(help="classes, confidence or logits. Default: classes for segmentation, else logits.")
     ] = None,
+    frame: Annotated[
+        str | None,
+        typer.Option(help="HxW of your camera: a Segment Anything decoder that also gives masks at its pixels."),
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of images to prove agreement on.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the folder in export/. Default: the model's.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
@@ -56,7 +60,7 @@ def command(
     from evit_deploy.models import find_model
 
     spec = find_model(model)
-    sizes = parse_resolution(resolution)
+    sizes, camera = parse_resolution(resolution), parse_resolution(frame)
     batches = parse_batch(batch)
     _keep_freed_memory()
     from evit_deploy.errors import extra
@@ -65,30 +69,49 @@ def command(
     with extra("export", "Exporting"):
         from evit_deploy.export import ExportOptions, export_model
 
-    options = ExportOptions(opset, weights, sizes, batches, input, output, images, seed)
+    options = ExportOptions(opset, weights, sizes, batches, input, output, images, seed, camera)
     folder = workspace / "export" / plain_name(name or spec.name)
     manifest, written = export_model(spec.name, folder, options, Bars())
     warn(manifest)
-    ranges = _ranges(folder, manifest) if check_range else None
+    ranges = _ranges(folder) if check_range else {}
     if json:
         from evit_deploy.profiles.files import plain
 
-        found = {} if ranges is None else {"ranges": plain([asdict(row) for row in ranges])}
+        found = {"ranges": plain([asdict(row) for rows in ranges.values() for row in rows])} if check_range else {}
         return print_json({**to_json(manifest), **found})
     if not written:
         typer.echo(f"nothing to do: {folder} is exactly this export")
     agreement_table(manifest.agreement)
-    size = manifest.files[manifest.graph.file].bytes / 1e6
-    typer.echo(f"\n{folder}  opset {manifest.graph.opset}, {size:.1f} MB, agrees with {manifest.agreement.against}")
-    if ranges is not None:
-        range_table(ranges)
+    typer.echo(f"\n{folder}  {_summary(folder, manifest)}, agrees with {manifest.agreement.against}")
+    for part, rows in ranges.items():
+        if part:
+            typer.echo(f"\n{part}")
+        range_table(rows)
     typer.echo(f"next:  evit-deploy build {folder.name} --target cpu")
 
 
-def _ranges(folder: Path, manifest: Manifest) -> tuple[TensorRange, ...]:
+def _summary(folder: Path, manifest: Manifest | Bundle) -> str:
+    from evit_deploy.manifest import Manifest, read_bundle
+
+    if isinstance(manifest, Manifest):
+        return f"opset {manifest.graph.opset}, {_megabytes(manifest)}"
+    _, parts = read_bundle(folder)
+    return ", ".join(f"{name}: opset {part.graph.opset}, {_megabytes(part)}" for name, part in parts.items())
+
+
+def _megabytes(manifest: Manifest) -> str:
+    return f"{manifest.files[manifest.graph.file].bytes / 1e6:.1f} MB"
+
+
+def _ranges(folder: Path) -> dict[str, tuple[TensorRange, ...]]:
+    """Ranges of a graph, or of each part of a bundle by its name."""
+    from evit_deploy.manifest import is_bundle, read_artifact, read_bundle
     from evit_deploy.precision.artifact import artifact_ranges
 
-    return artifact_ranges(folder, manifest, Bars())
+    if not is_bundle(folder):
+        return {"": artifact_ranges(folder, read_artifact(folder), Bars())}
+    _, parts = read_bundle(folder)
+    return {name: artifact_ranges(folder / name, part, Bars()) for name, part in parts.items()}
 
 
 def _keep_freed_memory() -> None:

@@ -28,6 +28,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from evit_deploy.export.peaks import Peaks, balance
 from evit_deploy.models.attention import MultiScaleLinearAttention
 from evit_deploy.models.blocks import ConvLayer, Upsample
+from evit_deploy.models.sam.layers import LayerNorm2d
 
 ATTENTION_BOUND = 1000.0
 """Largest |q|, |k| and |v| for which no value of the attention leaves FP16's range."""
@@ -58,6 +59,8 @@ def deployable(model: nn.Module, peaks: Peaks | None = None) -> nn.Module:
                 setattr(module, part, BoundedGelu())
             elif isinstance(child, nn.LayerNorm):
                 setattr(module, part, ScaleFreeLayerNorm(child))
+            elif isinstance(child, LayerNorm2d):
+                setattr(module, part, ScaleFreeLayerNorm2d(child))
     return model
 
 
@@ -159,11 +162,20 @@ class BoundedGelu(nn.Module):
 
     ½ (1 + tanh z) = sigmoid(2z), which keeps its relative precision for negative z where 1 + tanh z cancels. Beyond ±10
     the sigmoid is 0 or 1 to the last bit of FP32, and without the clip x³ leaves FP16 from |x| = 40.
+
+    Args:
+        unit: Power of two that input and output are given in: u / unit becomes GELU(u) / unit, exactly as with unit 1.
     """
+
+    def __init__(self, unit: float = 1.0) -> None:
+        super().__init__()
+        self.unit = unit
 
     def forward(self, x: Tensor) -> Tensor:
         """Map any shape to the same shape."""
-        bounded = x.clamp(-10.0, 10.0)
+        bounded = x.clamp(-10.0 / self.unit, 10.0 / self.unit)
+        if self.unit != 1:
+            bounded = bounded * self.unit
         slope = 2 * math.sqrt(2 / math.pi)
         return x * torch.sigmoid(bounded * (bounded * bounded * (0.044715 * slope) + slope))
 
@@ -186,6 +198,30 @@ class ScaleFreeLayerNorm(nn.Module):
         unit = centred / largest
         root = self.root / largest  # √ε in the same unit
         deviation = ((unit * unit).mean(dim=-1, keepdim=True) + root * root).sqrt()
+        return unit / deviation * self.weight + self.bias
+
+
+class ScaleFreeLayerNorm2d(nn.Module):
+    """`ScaleFreeLayerNorm` over the channels of every position of a map.
+
+    Args:
+        norm: What it replaces.
+        unit: Power of two that the input is given in: its epsilon is of the same unit, squared.
+    """
+
+    def __init__(self, norm: LayerNorm2d, unit: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(norm.weight[:, None, None])
+        self.bias = nn.Parameter(norm.bias[:, None, None])
+        self.root = math.sqrt(norm.eps) / unit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to [B, C, H, W]."""
+        centred = x - x.mean(dim=1, keepdim=True)
+        largest = centred.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float16).smallest_normal)
+        unit = centred / largest
+        root = self.root / largest  # √ε in the same unit
+        deviation = ((unit * unit).mean(dim=1, keepdim=True) + root * root).sqrt()
         return unit / deviation * self.weight + self.bias
 
 

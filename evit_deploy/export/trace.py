@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 import onnxsim
@@ -39,17 +39,28 @@ def check_opset(opset: int) -> None:
         )
 
 
+Axes = Mapping[str, Mapping[int, str]]
+"""By tensor: the dimensions that stay open, and what to call them."""
+
+
 def trace(
-    module: nn.Module, example: Tensor, outputs: Sequence[str], opset: int, dynamic_batch: bool
+    module: nn.Module,
+    example: Tensor | Mapping[str, Tensor],
+    outputs: Sequence[str],
+    opset: int,
+    dynamic_batch: bool,
+    axes: Axes | None = None,
 ) -> onnx.ModelProto:
     """Trace a module into ONNX.
 
     Args:
-        module: A `DeployGraph`.
-        example: An input of the right shape and dtype.
+        module: A `DeployGraph`, or another module on static shapes.
+        example: An input of the right shape and dtype, which is called "image", or several by their names, in the order
+            of the module's arguments.
         outputs: Names of the outputs, in order.
         opset: ONNX opset, 17 to 20.
         dynamic_batch: Whether the first dimension of every tensor stays open.
+        axes: Which dimensions stay open instead, where it is not the first one of every tensor.
 
     Returns:
         A simplified model of exactly that opset that passes ONNX's full check.
@@ -57,8 +68,11 @@ def trace(
     Raises:
         CheckFailedError: The graph is not the one that was meant.
     """
+    inputs = {"image": example} if isinstance(example, Tensor) else dict(example)
+    if dynamic_batch and axes is None:
+        axes = {name: {0: "batch"} for name in (*inputs, *outputs)}
     # Without onnxsim's own check on random input: the result is compared with PyTorch on real frames anyway.
-    model, _ = onnxsim.simplify(_traced(module, example, outputs, opset, dynamic_batch), check_n=0)
+    model, _ = onnxsim.simplify(_traced(module, inputs, outputs, opset, axes), check_n=0)
     lift_constants(model)
     tidy_names(model)
     check_graph(model, opset)
@@ -66,15 +80,14 @@ def trace(
 
 
 def _traced(
-    module: nn.Module, example: Tensor, outputs: Sequence[str], opset: int, dynamic_batch: bool
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], opset: int, axes: Axes | None
 ) -> onnx.ModelProto:
-    axes = {name: {0: "batch"} for name in ("image", *outputs)} if dynamic_batch else None
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # deprecation of the exporter, and tracer warnings about int(shape)
         torch.onnx.export(
-            module, (example,), buffer, dynamo=False, opset_version=opset, input_names=["image"],  # type: ignore[arg-type]
-            output_names=list(outputs), dynamic_axes=axes, do_constant_folding=True,
+            module, tuple(inputs.values()), buffer, dynamo=False, opset_version=opset,  # type: ignore[arg-type]
+            input_names=list(inputs), output_names=list(outputs), dynamic_axes=axes, do_constant_folding=True,
         )  # fmt: skip
     return onnx.load_from_string(buffer.getvalue())
 
