@@ -24,9 +24,10 @@ from evit_deploy.errors import EvitError, UnavailableError, UsageError
 from evit_deploy.targets import PRECISIONS, find_target
 
 if TYPE_CHECKING:
+    from evit_deploy.engines.bundle import Sizes
     from evit_deploy.engines.remote import Outcome
     from evit_deploy.engines.request import Built, Request
-    from evit_deploy.manifest import EngineInfo, Manifest
+    from evit_deploy.manifest import Bundle, Manifest
 
 
 def command(
@@ -58,6 +59,13 @@ def command(
         int | None,
         typer.Option("--optimization-level", min=0, max=5, help="How long TensorRT searches for fast kernels, 0 to 5."),
     ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="Prompts per run of the mask decoders for a GPU, one decoder each. Default: 1,8,64."),
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(help="Points that every prompt has room for in them, beside a box. Default: 8.")
+    ] = None,
     remote: Annotated[
         list[str] | None, typer.Option(help="Compile on this device over SSH, as user@host; may be repeated.")
     ] = None,
@@ -77,7 +85,7 @@ def command(
     from evit_deploy.engines.request import Request
     from evit_deploy.manifest.model import to_json
 
-    request = Request(target, precision, compiler, arch, attention, level)
+    request = Request(target, precision, compiler, arch, attention, level, _sizes(prompts, points))
     found = _engine(workspace, model, request) if model else None
     if found is not None:
         request = request.of_engine(found)
@@ -133,9 +141,24 @@ def _precision(*wanted: bool) -> str | None:
     return chosen[0] if chosen else None
 
 
+def _sizes(prompts: str | None, points: int | None) -> Sizes | None:
+    """The sizes of mask decoders that were asked for, if any."""
+    if prompts is None and points is None:
+        return None
+    from evit_deploy.engines.bundle import POINTS, PROMPTS, Sizes
+
+    try:
+        counts = PROMPTS if prompts is None else tuple(int(count) for count in prompts.split(","))
+    except ValueError:
+        raise UsageError(
+            "these are no numbers of prompts", found=f"--prompts {prompts}", expected="such as 1,8,64"
+        ) from None
+    return Sizes(counts, POINTS if points is None else points)
+
+
 def _engine(workspace: Path, name: str, request: Request) -> Path | None:
     """The engine that a name or path stands for, if there is no such export; a device has engines only."""
-    from evit_deploy.manifest import read_manifest
+    from evit_deploy.manifest import kind_of
     from evit_deploy.manifest.store import MANIFEST
 
     places = [Path(name), workspace / "export" / name, workspace / "engines" / name]
@@ -144,7 +167,7 @@ def _engine(workspace: Path, name: str, request: Request) -> Path | None:
         places += [one.folder(workspace / "engines", Path(name), remote=True) for one in wanted]
     for place in places:
         if (place / MANIFEST).is_file():
-            return place if read_manifest(place).kind == "engine" else None
+            return place if kind_of(place) == "engine" else None
     return None
 
 
@@ -157,37 +180,51 @@ def _exports(workspace: Path) -> list[Path]:
 
 
 def _report(built: Built, level: int | None) -> None:
-    from evit_deploy.manifest import ITSELF
+    from evit_deploy.manifest import Bundle
 
-    folder, manifest, engine = built.folder, built.manifest, built.manifest.engine
-    assert engine is not None
+    folder, manifest, engines = built.folder, built.manifest, built.engines
     if not built.written:
         typer.echo(f"nothing to do: {folder} is exactly this engine")
+    if isinstance(manifest, Bundle):
+        typer.echo("from picture to masks:")
     agreement_table(manifest.agreement)
-    for note in engine.notes:
-        typer.echo(note)
-    if engine.state == "lowered":
-        _report_lowered(folder, manifest, engine, level)
-        return
-    typer.echo(f"\n{folder}  by {engine.compiler} {engine.compiler_version}")
+    for place, part in engines.items():
+        for note in part.engine.notes if part.engine else ():
+            typer.echo(f"{place.name}: {note}" if len(engines) > 1 else note)
+    open_parts = [place for place, part in engines.items() if part.engine and part.engine.state == "lowered"]
+    if open_parts:
+        _report_lowered(built, open_parts, level)
+    else:
+        _report_compiled(folder, manifest, engines)
+
+
+def _report_compiled(folder: Path, manifest: Manifest | Bundle, engines: dict[Path, Manifest]) -> None:
+    from evit_deploy.manifest import ITSELF
+
+    first, info = next((place, part.engine) for place, part in engines.items())
+    assert info is not None
+    typer.echo(f"\n{folder}  by {info.compiler} {info.compiler_version}")
     if manifest.agreement.method != ITSELF:
         typer.echo(f"checked by {manifest.agreement.method}; no GPU has run it")
-        typer.echo(f"next:  evit-deploy inspect {folder}")
+        typer.echo(f"next:  evit-deploy inspect {first}")
         return
     typer.echo(f"next:  evit-deploy run {folder} IMAGE    or    evit-deploy profile {folder}")
 
 
-def _report_lowered(folder: Path, manifest: Manifest, engine: EngineInfo, level: int | None) -> None:
+def _report_lowered(built: Built, parts: list[Path], level: int | None) -> None:
     from evit_deploy.engines.compiler import obstacles
 
-    typer.echo(f"\n{folder}  lowered, checked by {manifest.agreement.method}")
+    folder, engine = built.folder, built.engines[parts[0]].engine
+    assert engine is not None
+    typer.echo(f"\n{folder}  lowered, checked by {built.manifest.agreement.method}")
     for reason in obstacles(find_target(engine.target), engine.precision):
         typer.echo(f"not compiled here: {reason}")
     options = "" if level is None else f" --optimization-level {level}"
     typer.echo(f"next:  evit-deploy build {folder} --remote USER@HOST{options}")
     typer.echo(f"or copy {folder} to the device, and there:  evit-deploy build {folder.name}{options}")
     typer.echo("or there with TensorRT's own tool (TensorRT 10; 11 needs no --stronglyTyped):")
-    typer.echo(f"  {trtexec(folder, manifest)}")
+    for part in parts:
+        typer.echo(f"  {trtexec(part, built.engines[part])}")
 
 
 def trtexec(folder: Path, manifest: Manifest) -> str:
@@ -197,9 +234,9 @@ def trtexec(folder: Path, manifest: Manifest) -> str:
     if graph.precision == "fp32":
         parts.append("--noTF32")  # what was verified is FP32
     if low != high:
-        shape = "x".join(map(str, graph.inputs[0].shape[1:]))
         for option, batch in (("min", low), ("opt", high), ("max", high)):
-            parts.append(f"--{option}Shapes={graph.inputs[0].name}:{batch}x{shape}")
+            shapes = [(t.name, "x".join(map(str, (batch, *t.shape[1:])))) for t in graph.inputs if t.shape[0] == -1]
+            parts.append(f"--{option}Shapes={','.join(f'{name}:{shape}' for name, shape in shapes)}")
     return shlex.join(parts)
 
 
@@ -208,9 +245,9 @@ def _require_compiled(results: list[Built]) -> None:
     from evit_deploy.engines.compiler import obstacles
 
     for built in results:
-        engine = built.manifest.engine
-        assert engine is not None
-        if engine.state == "lowered":
+        infos = [part.engine for part in built.engines.values() if part.engine]
+        engine = next((info for info in infos if info.state == "lowered"), None)
+        if engine is not None:
             raise UnavailableError(
                 f"{built.folder} is lowered, not compiled",
                 found="; ".join(obstacles(find_target(engine.target), engine.precision)) or None,

@@ -20,7 +20,7 @@ from evit_deploy.engines.compilation import (
 )
 from evit_deploy.engines.compiler import Compiler, Job, choose_arch, choose_compiler, require_precision
 from evit_deploy.engines.flops import write_math
-from evit_deploy.engines.lowering import check_opset, emulated, lower_graph, lowering_key
+from evit_deploy.engines.lowering import Fixed, check_opset, emulated, lower_graph, lowering_key
 from evit_deploy.errors import ArtifactError, UsageError, extra
 from evit_deploy.manifest import (
     EngineInfo,
@@ -32,10 +32,13 @@ from evit_deploy.manifest import (
     write_artifact,
 )
 from evit_deploy.progress import Progress, silent
-from evit_deploy.runtime.reference import FIXED_POINT, REFERENCE, Reference
-from evit_deploy.runtime.verify import verify
+from evit_deploy.runtime.reference import FIXED_POINT, REFERENCE
+from evit_deploy.runtime.verify import load_reference, verify
 from evit_deploy.targets import TargetSpec, find_target
 from evit_deploy.targets.machine import describe
+
+CPU_FORM = 2
+"""Raised whenever what is made of a graph for a CPU changes, so that earlier engines are built again."""
 
 
 def build_engine(
@@ -48,6 +51,8 @@ def build_engine(
     arch: str | None = None,
     attention: str | None = None,
     level: int | None = None,
+    fixed: Fixed | None = None,
+    notes: tuple[str, ...] = (),
     progress: Progress = silent,
 ) -> tuple[Manifest, bool]:
     """Compile an export for a target, and write the engine only if it agrees with PyTorch.
@@ -65,6 +70,8 @@ def build_engine(
             GPU at hand.
         attention: Arrangement of the attention, for GPUs; None takes the target's.
         level: How long the compiler searches for fast kernels, in its own scale; None takes its default.
+        fixed: Sizes of a mask decoder for a GPU; None for any other graph.
+        notes: What the manifest of an engine for a CPU shall say of how it came about.
         progress: Told about every step.
 
     Returns:
@@ -87,8 +94,8 @@ def build_engine(
             raise UsageError(
                 f"{chosen.name} has no optimisation level", found=f"--optimization-level {level}", fix="leave it out"
             )
-        return _build_as_exported(source, export, folder, spec, precision, chosen, progress)
-    lowering = _Lowering(export, source, spec, precision, form, attention is not None)
+        return _build_as_exported(source, export, folder, spec, precision, chosen, notes, progress)
+    lowering = _Lowering(export, source, spec, precision, form, attention is not None, fixed)
     if chosen is None:
         existing = _read_lowered(folder, lowering.key)
     else:
@@ -113,6 +120,7 @@ def lower_engine(
     target: str,
     precision: str = "fp32",
     attention: str | None = None,
+    fixed: Fixed | None = None,
     progress: Progress = silent,
 ) -> tuple[Manifest, bool]:
     """Do the half of `build_engine` for a GPU that needs no device, even where this machine could compile.
@@ -124,7 +132,8 @@ def lower_engine(
     form = choose_attention(spec, attention)
     if form is None:
         raise UsageError(f"{spec.name} runs graphs as exported", fix=f"evit-deploy build … --target {spec.name}")
-    lowering = _Lowering(export, _read_export(export, spec, progress), spec, precision, form, attention is not None)
+    source = _read_export(export, spec, progress)
+    lowering = _Lowering(export, source, spec, precision, form, attention is not None, fixed)
     if (existing := _read_lowered(folder, lowering.key)) is not None:
         return existing, False
     with write_artifact(folder) as writer:
@@ -198,12 +207,13 @@ def _build_as_exported(
     spec: TargetSpec,
     precision: str,
     compiler: Compiler,
+    notes: tuple[str, ...],
     progress: Progress,
 ) -> tuple[Manifest, bool]:
     """Build for a machine whose compiler takes the export as it is."""
     key = content_key(
         **_inputs(source), target=spec.name, precision=precision, compiler=[compiler.name, compiler.version()],
-        machine=describe()["processor"],
+        machine=describe()["processor"], form=CPU_FORM,
     )  # fmt: skip
     if (existing := read_existing(folder, key)) is not None:
         return existing, False
@@ -214,7 +224,7 @@ def _build_as_exported(
         entry = run_compiler(compiler, job, progress)
         engine = EngineInfo(
             spec.name, precision, "compiled", compiler.name, compiler.version() or "", compiler.backend, entry,
-            describe(),
+            describe(), notes=notes,
         )  # fmt: skip
         manifest = _engine_manifest(source, key, engine)
         return writer.commit(verified(writer.folder, manifest, progress)), True
@@ -229,17 +239,28 @@ class _Lowering:
     """A graph about to be lowered: what it depends on, and how it is written."""
 
     def __init__(
-        self, export: Path, source: Manifest, spec: TargetSpec, precision: str, form: str, asked: bool
+        self,
+        export: Path,
+        source: Manifest,
+        spec: TargetSpec,
+        precision: str,
+        form: str,
+        asked: bool,
+        fixed: Fixed | None = None,
     ) -> None:
-        self.export, self.source, self.spec, self.precision = export, source, spec, precision
-        self.reason = "as asked for" if asked else f"the choice for {spec.name}"
+        self.export, self.source, self.spec, self.precision, self.fixed = export, source, spec, precision, fixed
+        reason = "as asked for" if asked else f"the choice for {spec.name}"
         if form == "conv" and source.graph.batch != (1, 1):
             form = "matmul"  # a convolution has one set of weights for the whole batch
-            self.reason = "because 'conv' is for batch 1"
-        self.form = form
+            reason = "because 'conv' is for batch 1"
+        # A mask decoder has another attention, which stays as exported.
+        self.form = "portable" if fixed else form
+        self.notes = () if fixed else (f"attention arranged as '{form}', {reason}",)
+        sizes = {"fixed": [fixed.prompts, fixed.points]} if fixed else {}
         self.key = content_key(
-            **_inputs(source), target=spec.name, precision=precision, attention=form, lowering=lowering_key()
-        )
+            **_inputs(source), target=spec.name, precision=precision, attention=self.form, lowering=lowering_key(),
+            **sizes,
+        )  # fmt: skip
 
     def write(self, folder: Path, progress: Progress) -> Manifest:
         """Write graph, reference and what the graph computes into a folder; prove the graph.
@@ -247,13 +268,13 @@ class _Lowering:
         Raises:
             CheckFailedError: The typed graph does not agree with PyTorch.
         """
-        Reference.load(self.export).save(folder, FIXED_POINT.get(self.precision))
+        load_reference(self.export, self.source).save(folder, FIXED_POINT.get(self.precision))
         info = self.source.graph
         with progress(f"lower to {self.precision}"):
             path = self.export / info.file
-            graph, notes = lower_graph(path, folder / info.file, info, self.precision, self.form)
+            graph, notes = lower_graph(path, folder / info.file, info, self.precision, self.form, self.fixed)
             write_math(folder / graph.file, graph.batch[0])
-        notes = (f"attention arranged as '{self.form}', {self.reason}", *notes)
+        notes = (*self.notes, *notes)
         engine = EngineInfo(
             self.spec.name, self.precision, "lowered", "", "", "", graph.file, describe(), self.form, notes
         )
@@ -267,7 +288,7 @@ def _emulated(folder: Path, manifest: Manifest, precision: str, progress: Progre
     Raises:
         CheckFailedError: It does not agree with PyTorch.
     """
-    reference = Reference.load(folder)
+    reference = load_reference(folder, manifest)
     with progress("prepare the emulation"):
         infer, method = emulated(folder, manifest)
     with progress("verify against PyTorch", len(reference.names)) as step:

@@ -34,8 +34,8 @@ from evit_deploy.precision.merging import FACTORS
 from evit_deploy.progress import Progress, silent
 from evit_deploy.runtime.backends import obstacle
 from evit_deploy.runtime.engine import open_engine
-from evit_deploy.runtime.reference import REFERENCE, Reference
-from evit_deploy.runtime.verify import verify
+from evit_deploy.runtime.reference import REFERENCE
+from evit_deploy.runtime.verify import load_reference, verify
 from evit_deploy.targets import find_target
 from evit_deploy.targets.device import Device, machine_record, this_device
 from evit_deploy.targets.differences import differences
@@ -75,7 +75,21 @@ def compile_engine(
         CheckFailedError: The compiled engine does not agree with PyTorch.
     """
     with progress("check the lowered engine"):
-        manifest = as_lowered(source, read_trusted(source, trusted_keys))
+        manifest = read_trusted(source, trusted_keys)
+    return compile_checked(source, manifest, folder, compiler, arch, level, progress)
+
+
+def compile_checked(
+    source: Path,
+    manifest: Manifest,
+    folder: Path,
+    compiler: str | None,
+    arch: str | None,
+    level: int | None,
+    progress: Progress,
+) -> tuple[Manifest, bool]:
+    """`compile_engine` for an engine whose manifest was read, and whose files and signature were checked, already."""
+    manifest = as_lowered(source, manifest)
     assert manifest.engine is not None
     spec = find_target(manifest.engine.target)
     chosen = choose_compiler(spec, manifest.engine.precision, compiler, required=True)
@@ -235,7 +249,7 @@ def verified(folder: Path, manifest: Manifest, progress: Progress) -> Manifest:
         CheckFailedError: It does not agree with PyTorch.
     """
     assert manifest.engine is not None
-    engine_info, reference = manifest.engine, Reference.load(folder)
+    engine_info, reference = manifest.engine, load_reference(folder, manifest)
     with progress("load the engine"):
         engine = open_engine(folder, manifest)
     with engine, progress("verify against PyTorch", len(reference.names)) as step:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,26 @@ def check_opset(opset: int, spec: TargetSpec) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """Sizes of a mask decoder for a GPU.
+
+    Attributes:
+        prompts: Prompts per run.
+        points: Points that every prompt has room for, beside a box.
+    """
+
+    prompts: int
+    points: int
+
+    @property
+    def slots(self) -> int:
+        """Slots for points and for the two corners of a box."""
+        return self.points + 2
+
+
 def lower_graph(
-    source: Path, result: Path, info: GraphInfo, precision: str, attention: str
+    source: Path, result: Path, info: GraphInfo, precision: str, attention: str, fixed: Fixed | None = None
 ) -> tuple[GraphInfo, tuple[str, ...]]:
     """Write the typed graph of an export, and the factors of the weights that it merges.
 
@@ -63,6 +81,7 @@ def lower_graph(
         info: What the export's manifest says about its graph.
         precision: "fp32" or "fp16".
         attention: Arrangement of the attention.
+        fixed: Sizes of a mask decoder, which has no such attention; None for another graph.
 
     Returns:
         What the manifest says about the typed graph, and notes of the lowering.
@@ -77,13 +96,16 @@ def lower_graph(
 
         from evit_deploy.precision.attention import find_form, merged_factors
         from evit_deploy.precision.graph import load_graph
-        from evit_deploy.precision.lower import lower
+        from evit_deploy.precision.lower import lower, lower_decoder
 
     model = load_graph(source)
     _require_ours(source, model, info)
     try:
-        factors = merged_factors(model) if find_form(attention) else {}
-        lowered = lower(model, precision, attention)
+        factors = merged_factors(model) if find_form(attention) and fixed is None else {}
+        if fixed is None:
+            lowered = lower(model, precision, attention)
+        else:
+            lowered = lower_decoder(model, precision, fixed.prompts, fixed.slots)
     except EvitError:
         raise
     except Exception as error:  # the passes rely on what an export looks like, and onnx has many kinds
@@ -96,6 +118,7 @@ def lower_graph(
         info,
         file=result.name,
         precision=precision,
+        batch=info.batch if fixed is None else (fixed.prompts, fixed.prompts),
         inputs=_retyped(info.inputs, graph.input),
         outputs=_retyped(info.outputs, graph.output),
     )
@@ -128,7 +151,7 @@ def _require_ours(path: Path, model: onnx.ModelProto, info: GraphInfo) -> None:
         if found != expected:
             words = f"{', '.join(found) or 'nothing'} where the manifest says {', '.join(expected)}"
             raise _foreign(path, f"inputs or outputs {words}")
-    if not any(SCOPE in node.name for node in model.graph.node):
+    if info.input != "prompts" and not any(SCOPE in node.name for node in model.graph.node):
         raise _foreign(path, "no attention under the names that an export gives it")
 
 
@@ -141,7 +164,13 @@ def _foreign(path: Path, found: str) -> ArtifactError:
 
 
 def _retyped(tensors: tuple[TensorInfo, ...], values: list[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
+    """What a manifest says of inputs or outputs that may have other types and sizes now."""
     from onnx.helper import tensor_dtype_to_np_dtype
 
-    types = {value.name: np.dtype(tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).name for value in values}
-    return tuple(replace(tensor, dtype=types[tensor.name]) for tensor in tensors)
+    found = {value.name: value.type.tensor_type for value in values}
+    types = {name: np.dtype(tensor_dtype_to_np_dtype(kind.elem_type)).name for name, kind in found.items()}
+    shapes = {
+        name: tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim)
+        for name, kind in found.items()
+    }
+    return tuple(replace(tensor, dtype=types[tensor.name], shape=shapes[tensor.name]) for tensor in tensors)

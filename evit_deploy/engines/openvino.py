@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from evit_deploy.engines.compiler import Job, imported_version
+from evit_deploy.engines.winograd import use_winograd
 from evit_deploy.progress import Progress
 from evit_deploy.runtime.backends.openvino import PRECISION_HINTS
 from evit_deploy.targets import TargetSpec
@@ -45,7 +46,10 @@ class OpenVinoCompiler:
         import openvino as ov
 
         with progress(f"compile with {self.name}"):
-            ov.save_model(ov.Core().read_model(str(job.graph)), str(job.folder / ENTRY), compress_to_fp16=False)
+            model = ov.Core().read_model(str(job.graph))
+            if job.precision == "fp32":
+                use_winograd(model)
+            ov.save_model(model, str(job.folder / ENTRY), compress_to_fp16=False)
         return ENTRY
 
 

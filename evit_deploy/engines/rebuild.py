@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from evit_deploy.engines.bundle import compile_bundle, engine_info
 from evit_deploy.engines.compilation import compile_engine
 from evit_deploy.errors import UnavailableError
-from evit_deploy.manifest import read_manifest
+from evit_deploy.manifest import is_bundle
 from evit_deploy.manifest.signing import trusted_place
 from evit_deploy.progress import Step, silent
 from evit_deploy.runtime.compatibility import EngineMismatchError, build_command
@@ -24,7 +25,7 @@ def is_needed(folder: Path, error: UnavailableError) -> bool:
     """Whether compiling an engine again is what helps against the error that loading it ended in."""
     if isinstance(error, EngineMismatchError):
         return error.curable
-    engine = read_manifest(folder).engine
+    engine = engine_info(folder)
     return engine is not None and engine.state == "lowered"
 
 
@@ -67,9 +68,11 @@ def rebuild_engine(
     warnings.warn(
         f"the engine {folder} is compiled again for this device, which can take minutes{differs}", stacklevel=3
     )
-    manifest, _ = compile_engine(folder, folder, progress=_logged)
-    assert manifest.engine is not None
-    _LOG.info("%s was compiled by %s %s", folder, manifest.engine.compiler, manifest.engine.compiler_version)
+    compile_again = compile_bundle if is_bundle(folder) else compile_engine
+    compile_again(folder, folder, progress=_logged)
+    engine = engine_info(folder)
+    assert engine is not None
+    _LOG.info("%s was compiled by %s %s", folder, engine.compiler, engine.compiler_version)
 
 
 @contextmanager

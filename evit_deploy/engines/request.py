@@ -7,13 +7,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from evit_deploy.engines.build import build_engine, choose_attention, engine_name, lower_engine
+from evit_deploy.engines.bundle import (
+    Sizes,
+    build_bundle,
+    compile_bundle,
+    engine_info,
+    lower_bundle,
+    require_sizes_fit,
+)
 from evit_deploy.engines.compilation import compile_engine
 from evit_deploy.engines.compiler import choose_arch, choose_compiler, require_compiler, require_precision
 from evit_deploy.engines.remote import Outcome, build_on_all
 from evit_deploy.errors import UsageError
-from evit_deploy.manifest import Manifest, read_manifest
+from evit_deploy.manifest import ENCODER, Bundle, Manifest, is_bundle, kind_of, read_bundle, read_manifest
 from evit_deploy.progress import Progress, silent
 from evit_deploy.targets import TargetSpec, find_target
 
@@ -29,8 +38,15 @@ class Built:
     """
 
     folder: Path
-    manifest: Manifest
+    manifest: Manifest | Bundle
     written: bool
+
+    @property
+    def engines(self) -> dict[Path, Manifest]:
+        """The engine itself, or its parts, by their folders."""
+        if isinstance(self.manifest, Manifest):
+            return {self.folder: self.manifest}
+        return {self.folder / name: read_manifest(self.folder / name) for name in self.manifest.parts}
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,7 @@ class Request:
         arch: GPU architecture, or None for that of the GPU at hand.
         attention: Arrangement of the attention, or None for the target's.
         level: How long the compiler searches for fast kernels, or None for its default.
+        sizes: Of the mask decoders of a model that segments by prompts, or None for the usual ones.
     """
 
     target: str | None = None
@@ -52,6 +69,7 @@ class Request:
     arch: str | None = None
     attention: str | None = None
     level: int | None = None
+    sizes: Sizes | None = None
 
     @property
     def spec(self) -> TargetSpec:
@@ -64,12 +82,17 @@ class Request:
         Raises:
             UsageError: Something else was asked for.
         """
-        engine = read_manifest(folder).engine
+        engine = engine_info(folder)
         assert engine is not None
+        if self.sizes is not None:
+            raise UsageError(f"{folder} has its sizes already", fix="build from the export to change them")
+        # The attention is arranged in the encoder; decoders have another one.
+        attention = read_manifest(folder / ENCODER).engine if is_bundle(folder) else engine
+        assert attention is not None
         for name, asked, has in (
             ("target", self.target, engine.target),
             ("precision", self.precision, engine.precision),
-            ("attention", self.attention, engine.attention),
+            ("attention", self.attention, attention.attention),
         ):
             if asked is not None and asked != has:
                 raise UsageError(
@@ -90,6 +113,7 @@ class Request:
         compiler = None if remote else choose_compiler(self.spec, self.precision or "fp32", self.compiler)
         choose_arch(compiler, self.spec, self.arch)
         choose_attention(self.spec, self.attention)
+        require_sizes_fit(self.spec, self.sizes)
 
     def folder(self, engines: Path, export: Path, *, remote: bool = False) -> Path:
         """Where the engine of an export, or of that name, stands in a folder of engines."""
@@ -100,28 +124,43 @@ class Request:
 
     def place(self, source: Path, engines: Path, *, remote: bool = False) -> Path:
         """Where `build` or `lower` puts what becomes of an export or an engine."""
-        return source if read_manifest(source).kind == "engine" else self.folder(engines, source, remote=remote)
+        return source if kind_of(source) == "engine" else self.folder(engines, source, remote=remote)
 
     def build(self, source: Path, engines: Path, progress: Progress = silent) -> Built:
         """Build an export into a folder of engines, or compile an engine for a GPU where it stands."""
-        if read_manifest(source).kind == "engine":
-            choices = {"compiler": self.compiler, "arch": self.arch}
-            return Built(source, *compile_engine(source, source, **choices, level=self.level, progress=progress))
+        choices: dict[str, Any] = {"compiler": self.compiler, "arch": self.arch, "level": self.level}
+        several = is_bundle(source)
+        if kind_of(source) == "engine":
+            compile_again = compile_bundle if several else compile_engine
+            return Built(source, *compile_again(source, source, **choices, progress=progress))
         folder = self.folder(engines, source)
-        manifest, written = build_engine(
-            source, folder, target=self.spec.name, precision=self.precision or "fp32", compiler=self.compiler,
-            arch=self.arch, attention=self.attention, level=self.level, progress=progress,
-        )  # fmt: skip
-        return Built(folder, manifest, written)
+        choices |= {**self._lowering(source), "progress": progress}
+        return Built(folder, *(build_bundle if several else build_engine)(source, folder, **choices))
 
     def lower(self, source: Path, engines: Path, progress: Progress = silent) -> Built:
         """The half of `build` that another machine goes on with; of an engine nothing is left to do."""
-        if (manifest := read_manifest(source)).kind == "engine":
-            return Built(source, manifest, False)
+        several = is_bundle(source)
+        if kind_of(source) == "engine":
+            return Built(source, read_bundle(source)[0] if several else read_manifest(source), False)
         folder = self.folder(engines, source, remote=True)
-        precision = self.precision or "fp32"
-        options = {"target": self.spec.name, "precision": precision, "attention": self.attention}
-        return Built(folder, *lower_engine(source, folder, **options, progress=progress))  # type: ignore[arg-type]
+        lower = lower_bundle if several else lower_engine
+        return Built(folder, *lower(source, folder, **self._lowering(source), progress=progress))
+
+    def _lowering(self, source: Path) -> dict[str, Any]:
+        """The options that decide a graph.
+
+        Raises:
+            UsageError: Sizes of decoders for a model that has none.
+        """
+        options = {"target": self.spec.name, "precision": self.precision or "fp32", "attention": self.attention}
+        if is_bundle(source):
+            return {**options, "sizes": self.sizes}
+        if self.sizes is not None:
+            raise UsageError(
+                f"{source} takes no prompts", found="--prompts or --points",
+                expected="a model that segments by prompts, such as l0-sam", fix="leave them out",
+            )  # fmt: skip
+        return options
 
     def build_remote(
         self, source: Path, engines: Path, hosts: Sequence[str], *, install: bool = False, progress: Progress = silent

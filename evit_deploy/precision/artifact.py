@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at the graph of an export or an engine, on the frames it carries."""
+"""Look at the graph of an export or an engine, on the frames or prompts it carries."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from evit_deploy.precision.locate import LayerError, locate
 from evit_deploy.precision.probe import Feed
 from evit_deploy.precision.ranges import TensorRange, measure_ranges
 from evit_deploy.progress import Progress, silent
-from evit_deploy.runtime.preprocess import graph_input
-from evit_deploy.runtime.verify import Reference
+from evit_deploy.runtime.sam.reference import PromptReference
+from evit_deploy.runtime.sam.verify import prompt_inputs
+from evit_deploy.runtime.verify import Reference, load_reference, reference_inputs
 
 
 def artifact_ranges(folder: Path, manifest: Manifest, progress: Progress = silent) -> tuple[TensorRange, ...]:
@@ -28,7 +29,7 @@ def artifact_ranges(folder: Path, manifest: Manifest, progress: Progress = silen
         ArtifactError: The graph or the reference is damaged.
         UsageError: The graph is typed FP16.
     """
-    graph, reference = load_graph(folder / manifest.graph.file), Reference.load(folder)
+    graph, reference = load_graph(folder / manifest.graph.file), load_reference(folder, manifest)
     with progress("ranges", len(reference.names)) as step:
         return measure_ranges(graph, reference_feeds(reference, manifest, step.advance))
 
@@ -45,23 +46,26 @@ def artifact_layers(folder: Path, manifest: Manifest, progress: Progress = silen
         ArtifactError: The graph or the reference is damaged.
         UsageError: The graph is not typed FP16.
     """
-    graph, reference = load_graph(folder / manifest.graph.file), Reference.load(folder)
+    graph, reference = load_graph(folder / manifest.graph.file), load_reference(folder, manifest)
     with progress("layers", len(reference.names)) as step:
         return locate(graph, reference_feeds(reference, manifest, step.advance))
 
 
 def reference_feeds(
-    reference: Reference, manifest: Manifest, advance: Callable[[], None] = lambda: None
+    reference: Reference | PromptReference, manifest: Manifest, advance: Callable[[], None] = lambda: None
 ) -> Iterator[Feed]:
-    """The reference frames as a graph takes them, at its smallest batch.
+    """The reference as a graph takes it, picture by picture or prompt by prompt, at its smallest batch.
 
     Args:
-        reference: Frames of the graph's size.
+        reference: Pictures of the graph's size, or prompts.
         manifest: Describes the graph and its preprocessing.
-        advance: Called when a frame has been dealt with and the next one is asked for.
+        advance: Called when a picture or prompt has been dealt with and the next one is asked for.
     """
-    graph = manifest.graph
+    batch = manifest.graph.batch[0]
     for start in range(len(reference.names)):
-        chosen = [(start + item) % len(reference.names) for item in range(graph.batch[0])]
-        yield {graph.inputs[0].name: graph_input(reference.images[chosen], graph, manifest.preprocess)}
+        if isinstance(reference, PromptReference):  # a batch of prompts is on one picture
+            yield prompt_inputs(reference, manifest, [start] * batch)
+        else:
+            chosen = [(start + item) % len(reference.names) for item in range(batch)]
+            yield reference_inputs(reference, manifest, chosen)
         advance()

@@ -4,7 +4,7 @@
 TensorRT 11 has no precision flags left and earlier ones obey a strongly typed network exactly, so the types are decided
 here: every float tensor is FP16, inputs and outputs included (half the transfer, the same numbers). Nothing has to stay
 FP32: the exported graph keeps every value in range by its algebra (docs/numerics.md). Casts stand only where a graph
-input or output is not FP16.
+input or output is not FP16, and around nodes that the caller wants in FP32.
 
 Weights are converted with a check. Where a weight would overflow, or where so many are subnormal that precision is
 lost, its channels are scaled by powers of two and the result scaled back, which the compiler does in the same kernel.
@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from evit_deploy.errors import CheckFailedError, UsageError
 from evit_deploy.precision.graph import Array, drop_unused
+from evit_deploy.precision.island import cut_out
 
 LARGEST = 65504.0
 """Largest finite FP16 number."""
@@ -65,12 +66,15 @@ class WeightNote:
         return f"{self.name} (largest {self.largest:.1e}) {reason}: {done}"
 
 
-def lower_fp16(model: onnx.ModelProto, io: str = "fp16") -> tuple[onnx.ModelProto, tuple[WeightNote, ...]]:
+def lower_fp16(
+    model: onnx.ModelProto, io: str = "fp16", fp32: frozenset[str] = frozenset()
+) -> tuple[onnx.ModelProto, tuple[WeightNote, ...]]:
     """Type a graph in FP16.
 
     Args:
         model: FP32 graph, best after `evit_deploy.precision.arrange.arrange`.
         io: Type of float inputs and outputs: "fp16", or "fp32" with a Cast behind or before each.
+        fp32: Names of nodes that compute in FP32; so do inputs and constants that only they read.
 
     Returns:
         The typed graph, and notes on weights that had to be scaled.
@@ -84,19 +88,20 @@ def lower_fp16(model: onnx.ModelProto, io: str = "fp16") -> tuple[onnx.ModelProt
     result.CopyFrom(model)
     graph = result.graph
     del graph.value_info[:]
-    notes = _scale_weights(graph)
+    notes = _scale_weights(graph, fp32)
     drop_unused(result)
-    kept = _kept_fp32(graph)
+    apart = cut_out(result, fp32)
+    kept = _kept_fp32(graph) | apart
     notes += _lost(graph, kept)
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             tensor.CopyFrom(numpy_helper.from_array(_half(tensor), tensor.name))
-    for node in graph.node:
+    for node in [node for node in graph.node if node.output[0] not in apart]:
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                 attribute.i = TensorProto.FLOAT16
     for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name not in apart:
             _type_end(graph, value, io)
     onnx.checker.check_model(result, full_check=True)
     return result, notes
@@ -150,13 +155,13 @@ def _kept_fp32(graph: onnx.GraphProto) -> set[str]:
     return kept - {""}
 
 
-def _scale_weights(graph: onnx.GraphProto) -> tuple[WeightNote, ...]:
+def _scale_weights(graph: onnx.GraphProto, fp32: frozenset[str]) -> tuple[WeightNote, ...]:
     """Scale channels of weights that FP16 would hurt, and scale their nodes' results back."""
     tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     notes, nodes = [], []
     for node in graph.node:
         nodes.append(node)
-        place = _weight(node, tensors)
+        place = None if node.name in fp32 else _weight(node, tensors)
         if place is None:
             continue
         index, axis = place

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,10 +24,8 @@ def perturb_lowering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None
     """Make the lowering change every convolution's weights, as a fault in a pass would."""
 
     def perturb(change: Change) -> None:
-        def lower_graph(
-            source: Path, result: Path, info: GraphInfo, precision: str, attention: str
-        ) -> tuple[GraphInfo, tuple[str, ...]]:
-            typed = lowering.lower_graph(source, result, info, precision, attention)
+        def lower_graph(source: Path, result: Path, *args: Any) -> tuple[GraphInfo, tuple[str, ...]]:
+            typed = lowering.lower_graph(source, result, *args)
             edit_graph(result, lambda model: change_weights(model, change))
             return typed
 

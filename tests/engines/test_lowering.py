@@ -465,8 +465,8 @@ def test_a_class_map_alone_that_is_wrong_is_found(
 ) -> None:
     """Right logits do not excuse a wrong answer."""
 
-    def shifted(source: Path, result: Path, info: GraphInfo, precision: str, attention: str):
-        typed = lower_graph(source, result, info, precision, attention)
+    def shifted(source: Path, result: Path, info: GraphInfo, precision: str, *rest: str):
+        typed = lower_graph(source, result, info, precision, *rest)
         model = onnx.load(result)
         (scales,) = [tensor for tensor in model.graph.initializer if tensor.name == "classify.class"]
         scales.CopyFrom(numpy_helper.from_array(np.asarray(1, numpy_helper.to_array(scales).dtype), scales.name))

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+from evit_deploy.engines.bundle import write_parts
 from evit_deploy.engines.remote.client import AgentClient, Result
 from evit_deploy.engines.remote.device import examine, require_able, require_installed
 from evit_deploy.engines.remote.install import install_there
@@ -14,7 +16,7 @@ from evit_deploy.engines.remote.package import pack, travelling
 from evit_deploy.engines.remote.ssh import Cancelled
 from evit_deploy.engines.remote.store import Store, cache_folder, old_entries
 from evit_deploy.errors import ArtifactError
-from evit_deploy.manifest import Manifest, content_key, read_existing, write_artifact
+from evit_deploy.manifest import Bundle, Manifest, content_key, read_bundle, read_existing, write_artifact
 from evit_deploy.manifest.store import sha256_of
 from evit_deploy.progress import Progress, silent
 from evit_deploy.targets import find_target
@@ -79,6 +81,31 @@ def build_remote(
         return _fetch(agent, result, lowered, folder, progress), True
 
 
+def build_bundle_remote(
+    lowered: Path,
+    folder: Path,
+    host: str,
+    *,
+    install: bool = False,
+    progress: Progress = silent,
+    **options: Any,
+) -> tuple[Bundle, bool]:
+    """`build_remote` for an engine of several parts: one after another, and written here when all are there.
+
+    Every part is run on the device and compared with PyTorch there. All of them together are not: what the bundle says
+    of that was found by emulation, and ``evit-deploy verify`` on the device says it of the engines themselves.
+    """
+    bundle, manifests = read_bundle(lowered)
+    first = next(iter(manifests))
+
+    def build(name: str, place: Path, progress: Progress) -> tuple[Manifest, bool]:
+        return build_remote(
+            lowered / name, place, host, install=install and name == first, progress=progress, **options
+        )
+
+    return write_parts(folder, bundle, manifests, build, progress)
+
+
 def _require_ours(host: str, found: Manifest, sent: Manifest) -> None:
     """Refuse an engine that was made from something else.
 
@@ -99,7 +126,7 @@ def _fetch(agent: AgentClient, result: Result, lowered: Path, folder: Path, prog
     """Put an engine together: what is here already is copied, the rest comes from the device."""
     manifest = result.manifest
     root = cache_folder() / "fetched"
-    store = Store(root / content_key(host=agent.host, folder=str(folder.resolve())))
+    store = Store(root / content_key(host=agent.host, folder=folder.name, lowered=str(lowered.resolve())))
     with write_artifact(folder) as writer:
         for left in old_entries(root):
             shutil.rmtree(left, ignore_errors=True)

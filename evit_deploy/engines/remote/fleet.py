@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evit_deploy.engines.remote.build import build_remote
+from evit_deploy.engines.remote.build import build_bundle_remote, build_remote
 from evit_deploy.engines.remote.ssh import Cancelled
 from evit_deploy.errors import EvitError
-from evit_deploy.manifest import Manifest
-from evit_deploy.progress import Progress, Step, silent
+from evit_deploy.manifest import Bundle, Manifest, is_bundle
+from evit_deploy.progress import Progress, named, silent
 
 _TICK = 0.1  # s
 
@@ -33,7 +32,7 @@ class Outcome:
 
     host: str
     folder: Path
-    manifest: Manifest | None = None
+    manifest: Manifest | Bundle | None = None
     written: bool = False
     error: EvitError | None = None
 
@@ -44,7 +43,7 @@ def build_on_all(
     """Compile a lowered engine on several devices at once.
 
     Args:
-        lowered: Folder of an engine for a GPU, lowered or compiled.
+        lowered: Folder of an engine for a GPU, of one part or several, lowered or compiled.
         folders: Where to write, for each host.
         progress: Told about every step of every device, the host's name in front; called from several threads.
         options: Of `build_remote`.
@@ -78,17 +77,6 @@ def build_on_all(
     return [task.outcome for task in tasks]
 
 
-def named(progress: Progress, host: str) -> Progress:
-    """A progress whose steps begin with a device's name."""
-
-    @contextmanager
-    def show(name: str, total: int | None = None) -> Iterator[Step]:
-        with progress(f"{host}: {name}", total) if total else progress(f"{host}: {name}") as step:
-            yield step
-
-    return show
-
-
 class _Task(threading.Thread):
     """The build on one device."""
 
@@ -101,7 +89,8 @@ class _Task(threading.Thread):
     def run(self) -> None:
         host, folder = self.outcome.host, self.outcome.folder
         try:
-            manifest, written = build_remote(self._lowered, folder, host, progress=self._progress, **self._options)
+            build = build_bundle_remote if is_bundle(self._lowered) else build_remote
+            manifest, written = build(self._lowered, folder, host, progress=self._progress, **self._options)
             self.outcome = Outcome(host, folder, manifest, written)
         except EvitError as error:
             self.outcome = Outcome(host, folder, error=error)

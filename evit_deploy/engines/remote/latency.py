@@ -14,14 +14,14 @@ from evit_deploy.manifest import Manifest
 from evit_deploy.progress import Progress
 from evit_deploy.runtime.backends import obstacle
 from evit_deploy.runtime.engine import open_engine
-from evit_deploy.runtime.preprocess import graph_input
-from evit_deploy.runtime.reference import Reference
+from evit_deploy.runtime.sam.verify import prompt_inputs
+from evit_deploy.runtime.verify import PromptReference, load_reference, reference_inputs
 
 _WARM_UP, _CALLS = 20, 100
 
 
 def profile_engine(folder: Path, manifest: Manifest, progress: Progress) -> dict[str, Any]:
-    """Time an engine on its first reference frame, host memory to host memory.
+    """Time an engine on its first reference frame or prompt, host memory to host memory.
 
     Returns:
         JSON values: "measured", and the latency in milliseconds, or the reason why there is none.
@@ -41,9 +41,9 @@ def profile_engine(folder: Path, manifest: Manifest, progress: Progress) -> dict
 
 def _measure(folder: Path, manifest: Manifest, progress: Progress) -> list[float]:
     """Milliseconds of every call."""
-    graph, rules = manifest.graph, manifest.preprocess
-    frames = np.repeat(Reference.load(folder).images[:1], graph.batch[0], axis=0)
-    inputs = {graph.inputs[0].name: graph_input(frames, graph, rules)}
+    reference, first = load_reference(folder, manifest), [0] * manifest.graph.batch[0]
+    make_inputs: Any = prompt_inputs if isinstance(reference, PromptReference) else reference_inputs
+    inputs = make_inputs(reference, manifest, first)
     times = []
     with open_engine(folder, manifest) as engine, progress("measure", _CALLS) as step:
         for _ in range(_WARM_UP):

@@ -132,5 +132,9 @@ class Incoming:
             )
         if found == self._sha256:
             os.fsync(self._file)  # after a power cut, a name must not stand for a file of zeros
-            self._part.replace(self._path)
+            try:
+                self._part.replace(self._path)
+            except FileNotFoundError:
+                if not self._path.is_file():  # else another sender of the same file was faster
+                    raise
         return self._path
