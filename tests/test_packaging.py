@@ -28,6 +28,12 @@ def wheel(tmp_path_factory):
 
 def test_wheel_holds_code_and_data_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
+    web = [
+        path.name
+        for path in (ROOT / "evit_deploy" / "cli" / "web").iterdir()
+        if path.suffix in (".html", ".css", ".js")
+    ]
+    assert len(web) > 2
     for needed in (
         "evit_deploy/py.typed",
         "evit_deploy/manifest/schema.json",
@@ -35,7 +41,8 @@ def test_wheel_holds_code_and_data_and_nothing_else(wheel):
         "evit_deploy/data/ade20k_classes.txt",
         "evit_deploy/models/demo/b0-seg.safetensors",
         "evit_deploy/models/demo/b1-seg.safetensors",
-        "evit_deploy/profiles/report.html",
+        *(f"evit_deploy/profiles/{path.name}" for path in (ROOT / "evit_deploy" / "profiles").glob("*.html")),
+        *(f"evit_deploy/cli/web/{name}" for name in web),
         "evit_deploy/profiles/selftest.tar.xz",
     ):
         assert needed in names

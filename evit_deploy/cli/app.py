@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 import evit_deploy
-from evit_deploy.cli import agent, build, doctor, export, inspect, models, profile, run, selftest, sign, targets, verify
+from evit_deploy.cli import (
+    agent,
+    build,
+    demo_sam,
+    doctor,
+    export,
+    inspect,
+    models,
+    profile,
+    run,
+    selftest,
+    sign,
+    targets,
+    verify,
+)
 
 
 @dataclass
@@ -47,6 +61,6 @@ def options(
     state.debug = debug
 
 
-for module in (models, targets, doctor, selftest, export, build, sign, verify, profile, inspect, run):
-    app.command(module.__name__.rpartition(".")[2])(module.command)
+for module in (models, targets, doctor, selftest, export, build, sign, verify, profile, inspect, run, demo_sam):
+    app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.command)
 app.command("agent", hidden=True)(agent.command)

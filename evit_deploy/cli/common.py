@@ -19,7 +19,7 @@ import typer
 from evit_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from evit_deploy.manifest import Agreement, Manifest
+    from evit_deploy.manifest import Agreement, Bundle, Manifest
     from evit_deploy.precision.locate import LayerError
     from evit_deploy.precision.ranges import TensorRange
 
@@ -121,10 +121,12 @@ def agreement_table(agreement: Agreement) -> None:
             "relative L2": _number(row.relative_l2, ".1e"),
             "max error": _number(row.max_error, ".1e"),
             "cosine": _number(row.cosine, ".6f"),
-            "classes equal": f"{row.class_agreement:.4%}",
+            "classes equal": _number(row.class_agreement, ".4%"),
             "mIoU": _number(row.miou, ".5f"),
-            "margin σ": f"{row.conceded_margin:.1e}",
+            "margin σ": _number(row.conceded_margin, ".1e"),
             "confidence": _number(row.confidence_error, ".1e"),
+            "mask IoU": _number(row.mask_iou, ".5f"),
+            "score off by": _number(row.score_error, ".1e"),
         }
         for row in (*agreement.frames, worst(agreement.frames))
     ]
@@ -183,7 +185,7 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def warn(manifest: Manifest) -> None:
+def warn(manifest: Manifest | Bundle) -> None:
     """Repeat the warnings that an artifact carries."""
     for text in manifest.warnings:
         typer.secho(f"warning: {text}", fg="yellow", err=True)

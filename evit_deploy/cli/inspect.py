@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,20 +30,76 @@ def command(
     json: Json = False,
 ) -> None:
     """Show what the compiler made of the graph: every kernel, what it moves and what it computes."""
-    from evit_deploy.engines.plan import ORDERS, ranked, read_plan, to_json
-    from evit_deploy.manifest import read_artifact
+    from evit_deploy.engines.plan import ORDERS
+    from evit_deploy.manifest import is_bundle, read_artifact
 
     if sort not in ORDERS:
         raise UsageError(f"kernels cannot be sorted by '{sort}'", expected=f"one of {', '.join(ORDERS)}")
     folder = artifact_folder(workspace, "engines", engine)
+    if is_bundle(folder):
+        return _inspect_parts(folder, sort, top, json)
     _require_plan(folder, read_artifact(folder))
-    plan = read_plan(folder)
-    kernels = ranked(plan, sort)
     if json:
-        data = to_json(plan)
-        shown = [{"number": number, **data["kernels"][number]} for number, _ in kernels[:top]]
-        return print_json({"engine": str(folder), **data, "kernels": shown})
-    kernels = kernels[: top or _ROWS]
+        return print_json({"engine": str(folder), **_plan_json(folder, sort, top)})
+    _print_plan(folder, sort, top)
+
+
+def _inspect_parts(folder: Path, sort: str, top: int | None, json: bool) -> None:
+    """The parts of an engine, and the plan of each that keeps one."""
+    from evit_deploy.engines.plan import PLAN
+    from evit_deploy.manifest import read_bundle
+
+    _, parts = read_bundle(folder)
+    planned = [name for name, manifest in parts.items() if PLAN in manifest.files]
+    if json:
+        data = {name: _part_json(manifest) for name, manifest in parts.items()}
+        for name in planned:
+            data[name] |= {"plan": _plan_json(folder / name, sort, top)}
+        return print_json({"engine": str(folder), "parts": data})
+    headers = ["part", "input", "output", "batch", "precision", "MB", "compiled by"]
+    print_table(headers, [_part_row(name, manifest) for name, manifest in parts.items()])
+    for name in planned:
+        typer.echo(f"\n{name}\n")
+        _print_plan(folder / name, sort, top)
+    if not planned:
+        typer.echo("\nno part holds a plan of its kernels")
+
+
+def _part_row(name: str, manifest: Manifest) -> list[str]:
+    info = _part_json(manifest)
+    batch = " to ".join(map(str, sorted(set(info["batch"]))))
+    return [
+        name, info["input"], info["output"], batch, info["precision"], f"{info['bytes'] / 1e6:.1f}", info["compiler"]
+    ]  # fmt: skip
+
+
+def _part_json(manifest: Manifest) -> dict[str, Any]:
+    graph, engine = manifest.graph, manifest.engine
+    made = "-" if engine is None else "not yet" if engine.state == "lowered" else engine.compiler
+    return {
+        "input": graph.input,
+        "output": graph.output,
+        "batch": graph.batch,
+        "precision": graph.precision if engine is None else engine.precision,
+        "bytes": sum(file.bytes for file in manifest.files.values()),
+        "compiler": made,
+    }
+
+
+def _plan_json(folder: Path, sort: str, top: int | None) -> dict[str, Any]:
+    from evit_deploy.engines.plan import ranked, read_plan, to_json
+
+    plan = read_plan(folder)
+    data = to_json(plan)
+    shown = [{"number": number, **data["kernels"][number]} for number, _ in ranked(plan, sort)[:top]]
+    return {**data, "kernels": shown}
+
+
+def _print_plan(folder: Path, sort: str, top: int | None) -> None:
+    from evit_deploy.engines.plan import ranked, read_plan
+
+    plan = read_plan(folder)
+    kernels = ranked(plan, sort)[: top or _ROWS]
     headers = ["#", "kernel", "type", "layers", "MB read", "MB written", "GFLOP"]
     print_table(headers, [_row(number, kernel) for number, kernel in kernels])
     typer.echo(f"\n{_summary(plan, [kernel for _, kernel in kernels])}")

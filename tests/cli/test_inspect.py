@@ -11,9 +11,9 @@ import pytest
 
 from evit_deploy.cli import inspect as inspect_command
 from evit_deploy.engines.plan import Kernel, Plan, PlanTensor, to_json, write_plan
-from evit_deploy.manifest import write_artifact
+from evit_deploy.manifest import DECODER, ENCODER, write_artifact, write_bundle
 from tests.cli.conftest import Program
-from tests.manifest.sample import sample_manifest, write_sample
+from tests.manifest.sample import sample_bundle, sample_manifest, write_sample, write_sample_bundle
 
 HEADERS = ["#", "kernel", "type", "layers", "MB read", "MB written", "GFLOP"]
 
@@ -135,6 +135,61 @@ def test_a_real_cpu_engine_keeps_no_plan(small_workspace: Path, tmp_path: Path, 
     answer = evit("inspect", "b0-seg.cpu.fp32.openvino")
     assert answer.code == 2
     assert "compiled by openvino" in answer.message
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """An engine of two parts, of which the encoder keeps a plan."""
+    folder = tmp_path / "engines" / "l0-sam.rtx-sm86.fp16"
+    with write_bundle(folder) as writer:
+        _write(writer.part(ENCODER))
+        write_sample(writer.part(DECODER), "engine")
+        writer.commit(sample_bundle("engine"), (ENCODER, DECODER))
+    return folder
+
+
+def test_parts_are_listed_with_the_plan_of_each(bundle: Path, evit: Program) -> None:
+    answer = evit("inspect", "l0-sam.rtx-sm86.fp16", "--top", "1")
+    assert answer.code == 0, answer.err
+    lines = answer.out.splitlines()
+    assert lines[0].split() == ["part", "input", "output", "batch", "precision", "MB", "compiled", "by"]
+    assert [line.split()[0] for line in lines[2:4]] == ["encoder", "decoder"]
+    assert "1 to 4" in lines[2]
+    assert lines[5] == "encoder"
+    assert lines[-1].startswith("tensorrt_rtx 1.7.1.116 for sm86: 3 kernels")
+    assert answer.out.count("GFLOP") == 2  # one table and its summary: the decoder keeps no plan
+
+
+def test_parts_for_programs(bundle: Path, evit: Program) -> None:
+    parts = json.loads(evit("inspect", bundle, "--json", "--sort", "flops").out)["parts"]
+    assert list(parts) == ["encoder", "decoder"]
+    assert [kernel["number"] for kernel in parts["encoder"]["plan"]["kernels"]] == [3, 2, 0]
+    assert "plan" not in parts["decoder"]
+    assert parts["decoder"] == {
+        "input": "image", "output": "classes", "batch": [1, 4], "precision": "fp32", "bytes": 18,
+        "compiler": "onnxruntime",
+    }  # fmt: skip
+
+
+def test_a_part_is_named_by_its_path(bundle: Path, evit: Program) -> None:
+    assert _numbers(evit("inspect", f"{bundle.name}/encoder").out) == [2, 3, 0]
+    assert "decoder holds no plan of its kernels" in evit("inspect", bundle / "decoder").message
+
+
+@pytest.mark.parametrize("kind", ["engine", "export"])
+def test_parts_without_a_plan_are_listed_all_the_same(kind: str, tmp_path: Path, evit: Program) -> None:
+    write_sample_bundle(tmp_path / "engines" / "l0-sam.cpu.fp32", kind)
+    answer = evit("inspect", "l0-sam.cpu.fp32")
+    assert answer.code == 0, answer.err
+    assert "no part holds a plan of its kernels" in answer.out
+    assert ("onnxruntime" in answer.out) == (kind == "engine")
+
+
+def test_a_part_that_was_edited_is_refused(bundle: Path, evit: Program) -> None:
+    (bundle / "decoder" / "model.onnx").write_bytes(b"")
+    answer = evit("inspect", bundle)
+    assert answer.code == 2
+    assert "is not the file that was verified" in answer.message
 
 
 def test_a_plan_that_was_edited_is_refused(engine: Path, evit: Program) -> None:

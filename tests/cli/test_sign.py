@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from evit_deploy.data.images import write_image
-from evit_deploy.manifest import read_artifact
+from evit_deploy.errors import ArtifactError
+from evit_deploy.manifest import read_artifact, read_bundle
 from evit_deploy.manifest.keys import PASSWORD, read_private_key
-from evit_deploy.manifest.signing import SIGNATURE, TRUSTED_KEYS, read_trusted
+from evit_deploy.manifest.signing import SIGNATURE, TRUSTED_KEYS, read_trusted, read_trusted_bundle
 from tests.cli.conftest import Answer, Program
-from tests.manifest.sample import snapshot
+from tests.manifest.sample import snapshot, write_sample_bundle
 
 ENGINE = "b0-seg.cpu.fp32.onnxruntime"
 
@@ -72,6 +73,24 @@ def test_json_for_programs(workspace: Path, evit: Program) -> None:
     assert (made["private"], made["public"]) == ("release.key", "release.key.pub")
     answer = json.loads(evit("sign", "one", "two", "--key", "release.key", "--json").out)
     assert answer == [{"engine": f"engines/{name}", "key": made["key"]} for name in ("one", "two")]
+
+
+def test_one_signature_vouches_for_all_parts(workspace: Path, key: Path, evit: Program) -> None:
+    folder = workspace / "engines" / "l0-sam.cpu.fp32"
+    write_sample_bundle(folder, "engine")
+    refused(evit("verify", folder, "--trusted-keys", f"{key}.pub"), 2, f"{folder} is not signed")
+    answer = evit("sign", "l0-sam.cpu.fp32", "--key", key)
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith(str(Path("engines") / folder.name / SIGNATURE))
+    assert read_trusted_bundle(folder, f"{key}.pub") == read_bundle(folder)
+    assert not (folder / "decoder" / SIGNATURE).exists()
+    assert evit("sign", f"{folder.name}/decoder", "--key", key).code == 0  # a part by itself, as any engine
+    assert read_trusted(folder / "decoder", f"{key}.pub") == read_artifact(folder / "decoder")
+    assert read_trusted_bundle(folder, f"{key}.pub") == read_bundle(folder)
+    (folder / "decoder" / "model.onnx").write_bytes(b"")
+    with pytest.raises(ArtifactError, match="is not the file that was verified"):
+        read_trusted_bundle(folder, f"{key}.pub")
+    refused(evit("sign", folder, "--key", key), 2, "is not the file that was verified")
 
 
 @pytest.mark.parametrize(
