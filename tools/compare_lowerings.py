@@ -101,7 +101,7 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=list_models())
+    parser.add_argument("models", nargs="*", default=[*list_models("cls"), *list_models("seg")])
     parser.add_argument("--graph", choices=tuple(GRAPHS), action="append")
     parser.add_argument("--only", choices=[contender.name for contender in CONTENDERS], action="append")
     parser.add_argument("--case", choices=tuple(CASES), action="append")

@@ -42,7 +42,7 @@ HEADER = ("model", "input", "export s", "engine MB", "PyTorch ms", *(f"{c} {p}" 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=list_models())
+    parser.add_argument("models", nargs="*", default=[*list_models("cls"), *list_models("seg")])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--resolution", help="HxW; the model's own if not given")
     arguments = parser.parse_args()
@@ -59,6 +59,8 @@ def _row(name: str, runs: int, resolution: tuple[int, int] | None) -> list[str]:
         root = Path(folder)
         start = time.perf_counter()
         manifest, _ = export_model(name, root / "export", ExportOptions(weights="random", resolution=resolution))
+        if not isinstance(manifest, Manifest):
+            raise SystemExit(f"{name} has two graphs: tools/measure_sam.py measures it")
         export_seconds = time.perf_counter() - start
         calls: dict[str, Callable[[], object]] = {"pytorch": _pytorch(name, manifest)}
         size = 0.0

@@ -18,8 +18,12 @@ _BINS = 48
 _WIDTH, _ROW = 6.4, 1.05  # inches; 72 points each in the SVG
 
 
-def latency_histogram(latencies: Sequence[Latency]) -> str:
+def latency_histogram(latencies: Sequence[Latency], colours: Sequence[str] = COLOURS) -> str:
     """Draw one histogram per subject, one below the other, on a common axis of milliseconds.
+
+    Args:
+        latencies: What was timed.
+        colours: One colour for each.
 
     Returns:
         An ``<svg>`` element without XML header, ids or links; the caption belongs to the page.
@@ -34,7 +38,7 @@ def latency_histogram(latencies: Sequence[Latency]) -> str:
         figure = Figure(figsize=(_WIDTH, height))
         rows = figure.subplots(len(latencies), 1, sharex=True, squeeze=False)[:, 0]
         bins = _common_bins(latencies)
-        for axes, latency, colour in zip(rows, latencies, COLOURS, strict=False):
+        for axes, latency, colour in zip(rows, latencies, colours, strict=False):
             _draw_row(axes, latency, bins, colour)
         _label_axis(rows[-1], bins)
         figure.subplots_adjust(left=0.02, right=0.98, top=1 - 0.28 / height, bottom=0.5 / height, hspace=0.5)

@@ -48,14 +48,30 @@ baseline = status("VmRSS") if linux else maximum()
 start = time.perf_counter()
 task = load(sys.argv[1], trusted_keys=sys.argv[2] if len(sys.argv) > 2 else None)
 seconds = time.perf_counter() - start
-low = task.manifest.graph.batch[0]
 frame = np.zeros((720, 1280, 3), np.uint8)
-inputs = {t.name: np.zeros([low if s == -1 else s for s in t.shape], t.dtype) for t in task.engine.inputs}
+
+def show(count):
+    if hasattr(task, "set_image"):
+        task.set_image(frame)
+        return task.predict(points=np.full((count, 1, 2), 360.0)).masks
+    low = task.manifest.graph.batch[0]
+    if low == 1:
+        return task(frame)
+    inputs = {t.name: np.zeros([low if s == -1 else s for s in t.shape], t.dtype) for t in task.engine.inputs}
+    return task.infer(inputs)
+
+def peak():
+    return (status("VmHWM") if linux else maximum()) - baseline
+
 for _ in range(3):
-    task(frame) if low == 1 else task.infer(inputs)
-peak = status("VmHWM") if linux else maximum()
+    show(1)
+few = peak()
+many = None
+if hasattr(task, "set_image"):
+    show(64)
+    many = peak()
 foreign = [name for name in ("torch", "onnx") if name in sys.modules]
-print(json.dumps({"bytes": peak - baseline, "seconds": seconds, "foreign": foreign}))
+print(json.dumps({"bytes": few, "many": many, "seconds": seconds, "foreign": foreign}))
 """
 
 
@@ -67,13 +83,16 @@ class Footprint:
         peak_memory_mb: Memory in MB (10⁶ bytes, resident) that loading the engine and running three 720×1280 frames
             adds at its peak to a process that has Python, numpy and the runtime already: the backend's library,
             weights, compiled graph, buffers, and whatever building them needed for a moment. For a graph with a fixed
-            batch above 1 the three runs are of the raw graph.
+            batch above 1 the three runs are of the raw graph. A segment-anything engine answers one prompt per frame.
         load_seconds: From the folder to an engine ready to be called: hashes checked, backend imported, graph loaded.
             The files are in the system's cache.
+        many_peak_memory_mb: The peak after one more frame with 64 prompts in one call, with their 192 masks at the
+            frame's size, where the engine takes prompts.
     """
 
     peak_memory_mb: float
     load_seconds: float
+    many_peak_memory_mb: float | None = None
 
 
 def measure_footprint(folder: Path, trusted_keys: str | Path | None = None) -> Footprint:
@@ -103,4 +122,5 @@ def measure_footprint(folder: Path, trusted_keys: str | Path | None = None) -> F
             found=detail[-1] if detail else type(error).__name__,
             fix=f"python -c 'import evit_deploy; evit_deploy.load(\"{folder}\")' shows why",
         ) from error
-    return Footprint(data["bytes"] / 1e6, data["seconds"])
+    many = data["many"]
+    return Footprint(data["bytes"] / 1e6, data["seconds"], None if many is None else many / 1e6)

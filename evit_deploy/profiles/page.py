@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy.typing as npt
 
-from evit_deploy.agreement import broken_limits, worst
+from evit_deploy.agreement import worst
 from evit_deploy.errors import MissingExtraError
-from evit_deploy.manifest import Agreement, Manifest
+from evit_deploy.manifest import Manifest
 from evit_deploy.profiles.chart import COLOURS, latency_histogram
 from evit_deploy.profiles.pictures import frame_rows, legend
 from evit_deploy.profiles.report import ProfileReport, commands
+from evit_deploy.profiles.tables import agreement_table
 from evit_deploy.profiles.words import milliseconds, scientific
 from evit_deploy.runtime.verify import Reference
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATES = Path(__file__).parent
 _PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}
-_QUANTITIES = ("relative_l2", "max_error", "cosine", "class_agreement", "miou", "conceded_margin", "confidence_error")
 
 
 def require_page_packages() -> None:
@@ -43,34 +43,51 @@ def render_page(report: ProfileReport, reference: Reference, outputs: Sequence[M
         reference: The frames and PyTorch's logits.
         outputs: The engine's outputs of the first frames, without batch axis: these frames get pictures.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(ms=milliseconds, sci=scientific)
-    rows = frame_rows(report.manifest, reference, outputs)
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    manifest, engine = report.manifest, _engine(report.manifest)
+    rows = frame_rows(manifest, reference, outputs)
+    return fill_template(
+        "report.html",
         report=report,
-        manifest=report.manifest,
-        title=f"{report.manifest.model.name} on {_engine(report.manifest).target}, "
-        f"{_engine(report.manifest).precision.upper()}",
-        compiler=_compiler(report.manifest),
+        manifest=manifest,
+        title=f"{manifest.model.name} on {engine.target}, {engine.precision.upper()}",
+        subtitle=f"{manifest.graph.resolution[0]} × {manifest.graph.resolution[1]} pixels, {made(manifest)}",
+        tags=tags(report.engine, manifest),
+        warnings=manifest.warnings,
         colours=COLOURS,
-        histogram=Markup(latency_histogram(report.latencies)),
+        histogram=latency_histogram(report.latencies),
         rows=rows,
-        legend=legend(report.manifest, reference, len(rows)),
-        agreement=agreement_rows(report.agreement),
+        legend=legend(manifest, reference, len(rows)),
+        agreement=agreement_table(report.agreement),
         worst=worst(report.agreement.frames),
-        shown=_shown(report.agreement),
-        provenance=provenance(report.manifest),
+        provenance=provenance(manifest),
         commands=commands(report),
     )
-    return str(page)
 
 
-def agreement_rows(agreement: Agreement) -> list[tuple[Any, list[str]]]:
-    """Every frame's comparison with the limits it breaks."""
-    return [(frame, broken_limits(frame, agreement.budget)) for frame in agreement.frames]
+def fill_template(name: str, histogram: str, **values: Any) -> str:
+    """Fill a template of this folder; everything but the histogram, which is SVG already, is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(str(TEMPLATES)),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(ms=milliseconds, sci=scientific)
+    return str(environment.get_template(name).render(histogram=Markup(histogram), **values))
+
+
+def made(manifest: Manifest) -> str:
+    """Who compiled an engine, and on what."""
+    processor = _engine(manifest).machine.get("processor") or "an unnamed processor"
+    return f"compiled by {_compiler(manifest)} on {processor}"
+
+
+def tags(engine: str, manifest: Manifest) -> tuple[str, ...]:
+    """What tells an engine from others, in a word each."""
+    return (
+        engine, _engine(manifest).precision.upper(), _compiler(manifest), f"{manifest.weights.source} weights"
+    )  # fmt: skip
 
 
 def provenance(manifest: Manifest) -> dict[str, str]:
@@ -92,11 +109,6 @@ def provenance(manifest: Manifest) -> dict[str, str]:
         "engine created": f"{manifest.created}, evit-deploy {manifest.tool}",
         "engine key": manifest.key,
     }
-
-
-def _shown(agreement: Agreement) -> set[str]:
-    """The quantities that at least one frame has; the others need no column."""
-    return {name for name in _QUANTITIES if any(getattr(frame, name) is not None for frame in agreement.frames)}
 
 
 def _engine(manifest: Manifest) -> Any:

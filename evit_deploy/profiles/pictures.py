@@ -99,7 +99,7 @@ def _segmented(name: str, image: UInt8, logits: npt.NDArray[Any], found: Outputs
         Picture("Input", _png(_shrink(image)), f"The frame {name} as the graph receives it"),
         Picture("PyTorch", _png(_colour(ours, classes)), f"Class map of {name} by PyTorch, in the dataset's colours"),
         Picture("Engine", _png(_colour(theirs, classes)), f"Class map of {name} by the engine, in the same colours"),
-        Picture("Difference", _png(_marked(image, differ)), f"{name} in grey, differing pixels in red: {share}"),
+        Picture("Difference", _png(marked(image, differ)), f"{name} in grey, differing pixels in red: {share}"),
     )
     return FrameRow(name, share, pictures)
 
@@ -120,24 +120,24 @@ def _ranking(title: str, logits: npt.NDArray[Any], classes: ClassSet) -> Ranking
     return Ranking(title, tuple((classes.names[index], float(scores[index] / scores.sum())) for index in best))
 
 
-def _size(shape: tuple[int, ...]) -> tuple[int, int]:
+def size_on_page(shape: tuple[int, ...]) -> tuple[int, int]:
     """Size of a picture on the page: at most `WIDTH` wide."""
     height, width = shape[:2]
     return (max(1, round(height * WIDTH / width)), WIDTH) if width > WIDTH else (height, width)
 
 
 def _shrink(image: UInt8) -> UInt8:
-    return resize_image(image, *_size(image.shape), "pillow-bicubic")
+    return resize_image(image, *size_on_page(image.shape), "pillow-bicubic")
 
 
 def _colour(classes_found: UInt8, classes: ClassSet) -> UInt8:
     assert classes.colours is not None
     # A broken engine may answer with a class number that does not exist; it must still be drawn.
     known = np.minimum(classes_found, len(classes.colours) - 1)
-    return np.asarray(classes.colours[resize_nearest(known, *_size(known.shape))], np.uint8)
+    return np.asarray(classes.colours[resize_nearest(known, *size_on_page(known.shape))], np.uint8)
 
 
-def _marked(image: UInt8, differ: npt.NDArray[np.bool_]) -> UInt8:
+def marked(image: UInt8, differ: npt.NDArray[np.bool_]) -> UInt8:
     """The frame in faint grey, differing pixels in red and enlarged, so that a single one is seen."""
     grey = 96 + 0.5 * _shrink(image).mean(axis=2)
     picture = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
@@ -162,9 +162,13 @@ def _grow(mask: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:
 
 
 def _png(image: UInt8) -> str:
-    """A picture as a data URI."""
+    return data_uri(image, "png")
+
+
+def data_uri(image: UInt8, kind: str) -> str:
+    """A picture as a data URI, "png" for few colours or "jpeg" for photos."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    Image.fromarray(image).save(buffer, kind.upper(), optimize=True)
+    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evit_deploy.data.resize import resize_image
-from evit_deploy.errors import EvitError
+from evit_deploy.errors import EvitError, UsageError
 from evit_deploy.manifest import Manifest, replace_file
 from evit_deploy.profiles.environment import environment, load_average
 from evit_deploy.profiles.files import write_json
@@ -23,7 +23,7 @@ from evit_deploy.profiles.page import render_page, require_page_packages
 from evit_deploy.profiles.report import ENGINE_CALL, ENGINE_INFER, ProfileReport
 from evit_deploy.profiles.verify import compare_reference
 from evit_deploy.progress import Progress, silent
-from evit_deploy.runtime import Classifier, Segmenter, load
+from evit_deploy.runtime import Classifier, SegmentAnything, Segmenter, load
 from evit_deploy.runtime.engine import available_cores
 from evit_deploy.runtime.preprocess import graph_input
 from evit_deploy.runtime.verify import Reference
@@ -33,7 +33,7 @@ MINIMUM_RUNS = 100
 SLOW_PYTORCH_RUNS = 20
 CALL_SIZE = (720, 1280)
 PICTURES = 3
-_NOT_WANTED = "PyTorch was not timed, because it was not asked for."
+NOT_WANTED = "PyTorch was not timed, because it was not asked for."
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 
@@ -71,6 +71,11 @@ def profile_engine(
     average = load_average()
     with progress("load the engine"):
         task = load(folder, trusted_keys=trusted_keys)
+    if isinstance(task, SegmentAnything):
+        task.close()
+        raise UsageError(
+            f"{folder} is an engine of several parts", fix=f"evit-deploy profile {folder}, or profile_parts"
+        )
     with task:
         reference = Reference.load(folder)
         with progress("memory, in a fresh process"):
@@ -78,8 +83,8 @@ def profile_engine(
         outputs: list[Outputs] = []
         agreement = compare_reference(_recording(task, outputs), task.manifest, reference, progress)
         subjects = _engine_subjects(task, reference, max(runs, MINIMUM_RUNS))
-        eager, absent = _pytorch_subject(task.manifest, reference, runs, progress) if pytorch else (None, _NOT_WANTED)
-        with _pytorch_threads(eager is not None), progress("measure", ROUNDS) as step:
+        eager, absent = _pytorch_subject(task.manifest, reference, runs, progress) if pytorch else (None, NOT_WANTED)
+        with pytorch_threads(eager is not None), progress("measure", ROUNDS) as step:
             latencies = measure_together([*subjects, *([eager] if eager else [])], step.advance)
     engine = task.manifest.engine
     assert engine is not None
@@ -91,7 +96,7 @@ def profile_engine(
         peak_memory_mb=footprint.peak_memory_mb,
         load_seconds=footprint.load_seconds,
         engine_mb=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) / 1e6,
-        environment=environment(engine.backend) | _load_entry(average),
+        environment=environment(engine.backend) | load_entry(average),
         notes=_notes(latencies, absent, average),
     )
     place = profiles / report.engine
@@ -133,8 +138,7 @@ def _pytorch_subject(
         with progress("PyTorch's weights"):
             model = original_model(manifest)
     except EvitError as error:
-        parts = [error.what, error.found and f"found {error.found}", error.expected and f"expected {error.expected}"]
-        return None, f"PyTorch was not timed: {'; '.join(filter(None, parts))}."
+        return None, absence(error)
     images = _batch(manifest, reference)
     call = eager_call(model, images, manifest.graph, manifest.preprocess)
     name = work_name(manifest.graph)
@@ -147,7 +151,7 @@ def _batch(manifest: Manifest, reference: Reference) -> npt.NDArray[np.uint8]:
 
 
 @contextmanager
-def _pytorch_threads(wanted: bool) -> Iterator[None]:
+def pytorch_threads(wanted: bool) -> Iterator[None]:
     """Give PyTorch as many threads as the engine has."""
     if not wanted:
         yield
@@ -162,7 +166,14 @@ def _pytorch_threads(wanted: bool) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _load_entry(before: float | None) -> dict[str, str]:
+def absence(error: EvitError) -> str:
+    """Why PyTorch was not timed, in words."""
+    parts = [error.what, error.found and f"found {error.found}", error.expected and f"expected {error.expected}"]
+    return f"PyTorch was not timed: {'; '.join(filter(None, parts))}."
+
+
+def load_entry(before: float | None) -> dict[str, str]:
+    """The load average before and after a measurement, as an entry of its environment."""
     after = load_average()
     if before is None or after is None:
         return {}
@@ -170,12 +181,17 @@ def _load_entry(before: float | None) -> dict[str, str]:
 
 
 def _notes(latencies: tuple[Latency, ...], absent: str | None, average: float | None) -> tuple[str, ...]:
-    notes = [absent] if absent else []
-    if average is not None and average > 0.5 * available_cores():
-        notes.append(
-            f"The machine was busy: a load average of {average:.1f} on {available_cores()} cores before the "
-            "measurement. Ratios within this run hold; absolute times are slower than on an idle machine."
-        )
+    notes = [*([absent] if absent else []), *busy(average)]
     if latencies[-1].runs < MINIMUM_RUNS:
         notes.append(f"PyTorch takes more than half a second a run, so it was timed {latencies[-1].runs} times only.")
     return tuple(notes)
+
+
+def busy(average: float | None) -> list[str]:
+    """What a reader must know where other processes ran as well: load average before the measurement, if known."""
+    if average is None or average <= 0.5 * available_cores():
+        return []
+    return [
+        f"The machine was busy: a load average of {average:.1f} on {available_cores()} cores before the "
+        "measurement. Ratios within this run hold; absolute times are slower than on an idle machine."
+    ]

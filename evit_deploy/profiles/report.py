@@ -95,7 +95,7 @@ def commands(report: ProfileReport) -> list[str]:
     """The commands that make the engine and this report again, in order."""
     manifest, engine = report.manifest, report.manifest.engine
     assert engine is not None
-    export, named_compiler = _export_name(report)
+    export, named_compiler = export_name(report.engine, manifest)
     compiler = ["--compiler", engine.compiler] if named_compiler else []
     name = [] if export == manifest.model.name else ["--name", export]
     lines = [
@@ -106,14 +106,14 @@ def commands(report: ProfileReport) -> list[str]:
     return [shlex.join(["evit-deploy", *line]) for line in lines]
 
 
-def _export_name(report: ProfileReport) -> tuple[str, bool]:
-    """Name of the export an engine's name tells of, and whether the compiler was named explicitly."""
-    engine = report.manifest.engine
+def export_name(name: str, manifest: Manifest) -> tuple[str, bool]:
+    """Name of the export that an engine's name tells of, and whether the compiler was named explicitly."""
+    engine = manifest.engine
     assert engine is not None
     stem, named = f".{engine.target}.{engine.precision}", f".{engine.compiler}"
-    if report.engine.endswith(stem + named):
-        return report.engine.removesuffix(stem + named), True
-    return (report.engine.removesuffix(stem) if report.engine.endswith(stem) else report.manifest.model.name), False
+    if name.endswith(stem + named):
+        return name.removesuffix(stem + named), True
+    return (name.removesuffix(stem) if name.endswith(stem) else manifest.model.name), False
 
 
 def _export_options(manifest: Manifest) -> list[str]:

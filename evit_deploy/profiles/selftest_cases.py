@@ -21,7 +21,7 @@ from evit_deploy.profiles.latency import Latency, Subject, measure_together
 from evit_deploy.profiles.shipped import CLASSES, EXPORT, LOGITS, unpack
 from evit_deploy.profiles.verify import verify_engine
 from evit_deploy.progress import Progress
-from evit_deploy.runtime import load
+from evit_deploy.runtime import SegmentAnything, load
 from evit_deploy.runtime.backends import obstacle
 from evit_deploy.runtime.preprocess import graph_input
 from evit_deploy.runtime.verify import Reference
@@ -84,6 +84,7 @@ def _exported(work: Path, model: str, weights: str, resolution: tuple[int, int] 
         from evit_deploy.export import ExportOptions, export_model
 
         manifest, _ = export_model(model, place / "export", ExportOptions(weights=weights, resolution=resolution))
+        assert isinstance(manifest, Manifest)  # a model of one graph
         return f"{weights} weights, {manifest.graph.resolution[0]}x{manifest.graph.resolution[1]}"
 
     build = ("build", lambda: _build(place / "export", place, progress))
@@ -159,6 +160,7 @@ def _load(folder: Path) -> str:
         raise UnavailableError("the engine cannot be run here", found=reason)
     start = time.perf_counter()
     with load(folder) as task:
+        assert not isinstance(task, SegmentAnything)
         seconds = time.perf_counter() - start
         if manifest.graph.batch[0] == 1:
             task(scene_frame(0, (120, 200)).image)
@@ -179,6 +181,7 @@ def _verify(folder: Path, progress: Progress) -> str:
 def _profile(folder: Path) -> str:
     """Time the raw graph on frames that it carries."""
     with load(folder) as task:
+        assert not isinstance(task, SegmentAnything)
         graph, reference = task.manifest.graph, Reference.load(folder)
         inputs = {
             graph.inputs[0].name: graph_input(reference.images[: graph.batch[0]], graph, task.manifest.preprocess)

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evit_deploy.data.images import write_image
+from evit_deploy.engines.bundle import Sizes, build_bundle, lower_bundle
 from evit_deploy.manifest import Manifest, read_manifest
 from evit_deploy.manifest.model import Agreement, Budget, FrameAgreement
 from evit_deploy.profiles import ProfileReport, profile_engine
+from tests.cli.conftest import evit  # noqa: F401
+from tests.engines.toy_sam import write_toy
 
-IMPOSSIBLE = Budget(relative_l2=-1.0, class_agreement=1.1, conceded_margin=-1.0, confidence_error=-1.0)
+IMPOSSIBLE = Budget(-1.0, 1.1, -1.0, -1.0, mask_iou=1.1, score_error=-1.0)
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +49,27 @@ def failed() -> Agreement:
         "bad.png", 0.5, 0.1, 3.0, finite=False, relative_l2=float("inf"), max_error=float("inf"), cosine=None
     )
     return Agreement("PyTorch", False, Budget(1e-4, 0.999, 1e-3, 1e-3), (frame,))
+
+
+@pytest.fixture(scope="session")
+def toy_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a toy of two parts, built for a CPU and lowered for a GPU. Do not change it."""
+    workspace = tmp_path_factory.mktemp("toy")
+    export = workspace / "export" / "l0-sam"
+    write_toy(export)
+    build_bundle(export, workspace / "engines" / "l0-sam.cpu.fp32", target="cpu", compiler="onnxruntime")
+    lowered = workspace / "engines" / "l0-sam.orin.fp16"
+    lower_bundle(export, lowered, target="orin", precision="fp16", attention="portable", sizes=Sizes((2, 5), 4))
+    return workspace
+
+
+@pytest.fixture
+def toy(toy_workspace: Path) -> Path:
+    """The toy's engine for a CPU. Do not change it."""
+    return toy_workspace / "engines" / "l0-sam.cpu.fp32"
+
+
+@pytest.fixture
+def own_toy(toy: Path, tmp_path: Path) -> Path:
+    """A copy of the toy's engine that a test may damage."""
+    return Path(shutil.copytree(toy, tmp_path / "engines" / toy.name))
