@@ -116,16 +116,28 @@ def compare_masks(name: str, frame: PromptFrame, reference: LowRes, found: LowRe
     masks, scores = np.asarray(found.masks, np.float32), np.asarray(found.iou, np.float32)
     if not (np.isfinite(masks).all() and np.isfinite(scores).all()):
         return FrameAgreement(name, None, None, None, finite=False, max_error=float("inf"), mask_iou=0.0)
-    logits = frame.upscale(reference.masks)
-    ours, theirs = logits > 0, frame.upscale(masks) > 0
-    union, overlap = int((ours | theirs).sum()), int((ours & theirs).sum())
-    deviation = np.maximum(reference.masks.std(axis=(1, 2), keepdims=True), 1e-6)
-    return FrameAgreement(
-        name, None, None,
-        conceded_margin=float(np.abs(logits / deviation).max(where=ours != theirs, initial=0.0)),
+    return replace(
+        compare_pixels(frame.upscale(reference.masks), frame.upscale(masks) > 0),
+        frame=name,
         max_error=float(np.abs(masks - reference.masks).max()),
-        mask_iou=overlap / union if union else 1.0,
         score_error=float(np.abs(scores - reference.iou).max()),
+    )
+
+
+def compare_pixels(logits: Array, found: Array) -> FrameAgreement:
+    """Compare the pixels of a prompt's masks with PyTorch's logits, as `compare_masks` says.
+
+    Args:
+        logits: PyTorch's, float32 [K, H, W].
+        found: The engine's masks, bool [K, H, W].
+    """
+    ours = logits > 0
+    union, overlap = int((ours | found).sum()), int((ours & found).sum())
+    deviation = np.maximum(logits.std(axis=(1, 2), keepdims=True), 1e-6)
+    return FrameAgreement(
+        "pixels", None, None,
+        conceded_margin=float(np.abs(logits / deviation).max(where=ours != found, initial=0.0)),
+        mask_iou=overlap / union if union else 1.0,
     )  # fmt: skip
 
 

@@ -116,9 +116,15 @@ def _answer(task: Any, frame: Frame, paths: _Paths) -> tuple[dict[str, Any], str
 
 def _sam_out(source: str, out: Path | None) -> run_sam.Out:
     """A file that ends in .json takes all masks; a folder takes pictures and masks."""
+    from evit_deploy.data.images import SUFFIXES
+
     if out is not None and out.suffix.lower() == ".json" and not out.is_dir():
         return run_sam.Out(lambda frame: None, out)
     many = out is not None and (Path(source).is_dir() or out.is_dir())
+    if out is not None and not many and out.suffix.lower() not in SUFFIXES:  # before anything is computed
+        raise UsageError(
+            f"cannot write {out}", found=f"format '{out.suffix}'", expected=", ".join((".json", *SUFFIXES))
+        )
     return run_sam.Out(_Paths(source, out).picture, out / "masks.json" if out is not None and many else None)
 
 

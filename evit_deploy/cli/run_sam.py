@@ -119,25 +119,38 @@ def run(sam: SegmentAnything, frames: Iterable[Frame], wish: Wish | None, out: O
     if wish is None:
         raise UsageError(f"{sam.bundle.model.name} needs to know what to look for", expected=_FIX)
     document = CocoFile(f"masks of {sam.bundle.model.name} by evit-deploy run")
-    for frame in frames:
-        found = answer(sam, frame, wish)
-        height, width, _ = frame.image.shape
-        document.add(frame.name, height, width, found)
-        path = out.picture(frame)
-        if path is not None:
-            from evit_deploy.data.images import write_image
+    try:
+        for frame in frames:
+            found = _answer_named(sam, frame, wish)
+            height, width, _ = frame.image.shape
+            if as_json or out.document is not None:
+                document.add(frame.name, height, width, found)
+            path = out.picture(frame)
+            if path is not None:
+                from evit_deploy.data.images import write_image
 
-            write_image(path, draw(frame, found, wish))
-        if not as_json:
-            _print_found(frame, found, wish, path)
-    if out.document is not None:
-        from evit_deploy.manifest.store import replace_file
+                write_image(path, draw(frame, found, wish))
+            if not as_json:
+                _print_found(frame, found, wish, path)
+    finally:  # what was found stays, also where a later frame cannot be asked
+        if out.document is not None and len(document):
+            from evit_deploy.manifest.store import replace_file
 
-        replace_file(out.document, json.dumps(document.to_json(), ensure_ascii=False).encode())
-        if not as_json:
-            typer.echo(f"masks: {out.document}")
+            replace_file(out.document, json.dumps(document.to_json(), ensure_ascii=False, allow_nan=False).encode())
+            if not as_json:
+                typer.echo(f"masks: {out.document}")
     if as_json:
         print_json(document.to_json())
+
+
+def _answer_named(sam: SegmentAnything, frame: Frame, wish: Wish) -> list[dict[str, Any]]:
+    """`answer`, whose refusal of a prompt says for which frame."""
+    try:
+        return answer(sam, frame, wish)
+    except UsageError as error:
+        raise UsageError(
+            f"{frame.name}: {error.what}", found=error.found, expected=error.expected, fix=error.fix
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -203,7 +216,7 @@ def _print_found(frame: Frame, found: Sequence[dict[str, Any]], wish: Wish, path
             "mask": f"{number}{' *' if one.get('best') else ''}",
             "prompt": "" if wish.everything else _name_prompt(wish, one["prompt"]),
             "predicted IoU": f"{one['predicted_iou']:.3f}",
-            "stability": f"{one.get('stability_score', math.nan):.3f}",
+            "stability": "-" if one.get("stability_score") is None else f"{one['stability_score']:.3f}",
             "pixels": str(one["area"]),
             "part": f"{one['area'] / (height * width):.1%}",
             _BOX: ", ".join(map(str, one["bbox"])),

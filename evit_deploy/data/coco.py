@@ -38,6 +38,10 @@ class CocoFile:
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
+    def __len__(self) -> int:
+        """How many images it has."""
+        return len(self._images)
+
     def add(self, name: str, height: int, width: int, annotations: Iterable[Mapping[str, Any]]) -> None:
         """Add a picture and its masks, each as `record_annotation` or `Masks.coco` gives it."""
         image = len(self._images) + 1

@@ -131,7 +131,7 @@ def longest_side(height: int, width: int, longest: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Band:
+class Band:
     """A block of the matrix of one axis: which pixels it writes, which logits it reads, float32 [pixels, logits]."""
 
     writes: slice
@@ -152,7 +152,7 @@ def _rows_per_strip(values_per_row: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def _bands(size: int, fitted: int, most: int) -> tuple[_Band, ...]:
+def _bands(size: int, fitted: int, most: int) -> tuple[Band, ...]:
     """The matrix of an axis in blocks of at most `most` pixels, each of which reads few logits.
 
     Args:
@@ -162,10 +162,10 @@ def _bands(size: int, fitted: int, most: int) -> tuple[_Band, ...]:
     """
     steps = max(-(-size // most), -(-fitted * LOW_RES // (PROMPT_FRAME * _BAND)))
     edges = [size * step // steps for step in range(steps + 1)]
-    return tuple(_band(size, fitted, start, stop) for start, stop in pairwise(edges) if stop > start)
+    return tuple(band(size, fitted, start, stop) for start, stop in pairwise(edges) if stop > start)
 
 
-def _band(size: int, fitted: int, start: int, stop: int) -> _Band:
+def band(size: int, fitted: int, start: int, stop: int) -> Band:
     """Rows `start` to `stop` of (1024 → frame) times (256 → 1024)."""
     outer, outer_weight = (taps[start:stop] for taps in _taps(fitted, size))
     inner, inner_weight = _taps(LOW_RES, PROMPT_FRAME)
@@ -174,7 +174,7 @@ def _band(size: int, fitted: int, start: int, stop: int) -> _Band:
     first, last = int(index.min()), int(index.max())
     matrix = np.zeros((stop - start, last + 1 - first))
     np.add.at(matrix, (np.arange(stop - start)[:, None], index - first), weight)
-    return _Band(slice(start, stop), slice(first, last + 1), matrix.astype(np.float32))
+    return Band(slice(start, stop), slice(first, last + 1), matrix.astype(np.float32))
 
 
 @lru_cache(maxsize=32)

@@ -89,7 +89,7 @@ class Desk:
             RefusedError: There is none.
         """
         if name not in self.engines:
-            raise RefusedError(404, f"there is no engine '{name[:80]}'", expected=", ".join(self.engines))
+            raise RefusedError(404, f"there is no engine {name[:80]!a}", expected=", ".join(self.engines))
         return self.engines[name]
 
     def predict(self, question: Question, frame: UInt8) -> dict[str, Any]:

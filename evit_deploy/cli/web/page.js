@@ -113,9 +113,9 @@ async function predict() {
   const question = { engine: $("engine").value, picture: picture.id, points, box, multimask: $("multimask").checked };
   try {
     const answer = await (await post("api/predict", question)).json();
-    if (turn === state.asked && picture === state.picture) showAnswer(answer);
+    if (turn === state.asked && picture === state.picture) showAnswer(answer, question);
   } catch (error) {
-    if (picture === state.picture) showError(error);
+    if (picture === state.picture) { setMasks([], false); draw(); showError(error); }
   } finally {
     state.busy = false;
     canvas.ariaBusy = "false";
@@ -123,8 +123,9 @@ async function predict() {
   }
 }
 
-function showAnswer({ masks, best, milliseconds: { encoder, decoder, masks: pixels } }) {
+function showAnswer({ masks, best, milliseconds: { encoder, decoder, masks: pixels } }, question) {
   hideError();
+  state.source = { engine: question.engine, prompt: { points: question.points, box: question.box } };
   setMasks(masks, false, best);
   showLatency(encoder === null ? "kept" : milliseconds(encoder), milliseconds(decoder), milliseconds(pixels));
   const count = masks.length === 1 ? "One mask" : `${masks.length} masks, the best`;
@@ -158,6 +159,7 @@ async function everything() {
   try {
     const question = { engine: $("engine").value, picture: picture.id, ...settings };
     const answer = await post("api/everything", question, stop.signal);
+    state.source = { engine: question.engine, prompt: null };
     await readLines(answer, (line) => { if (stop === state.stop) showLine(line); });
   } catch (error) {
     if (error.name !== "AbortError") showError(error);
@@ -322,13 +324,17 @@ function followPage() {
     target.value = "";
   });
   const json = () => {
-    const prompt = state.all ? null : { points: prompts.points, box: prompts.box };
-    saveJson(state.picture, shownMasks(), { engine: $("engine").value, prompt });
+    saveJson(state.picture, shownMasks(), state.source);
   };
   const png = () => savePng(state.picture, shownMasks(), shownColours());
   for (const [id, act] of Object.entries({ undo, clear, everything, json, png })) $(id).addEventListener("click", act);
   $("multimask").addEventListener("change", () => { if (!prompts.empty) predict(); });
-  $("engine").addEventListener("change", () => { showWarnings(); if (!prompts.empty) changed(); });
+  $("engine").addEventListener("change", () => {
+    showWarnings();
+    if (state.stop) stopEverything();
+    if (state.all) { setMasks([], false); draw(); }
+    if (!prompts.empty) changed();
+  });
   $("modes").addEventListener("change", () => {
     state.corner = null;
     canvas.classList.toggle("box", mode() === "box");

@@ -156,7 +156,6 @@ class SegmentAnything:
         """Free the engines."""
         self.encoder.close()
         self._decoder.close()
-        self._current = None
 
     def __enter__(self) -> Self:
         """Return the predictor itself."""

@@ -22,6 +22,9 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 
+FARTHEST = 1e9
+"""No coordinate is as far out, in pixels."""
+
 CORNERS = (2, 3)
 """Labels of a box's corners, which stand behind the points."""
 
@@ -143,9 +146,10 @@ def _numbers(name: str, value: Any) -> Float64:
         if array.size:
             raise UsageError(f"{name} holds no numbers", found=f"{array.dtype} {list(array.shape)}")
         array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        where = [int(index) for index in np.argwhere(~np.isfinite(array))[0]]
-        raise UsageError(f"{name} holds a number that is none", found=f"{array[tuple(where)]} at {where}")
+    sound = np.abs(array) < FARTHEST  # False for NaN as well
+    if not sound.all():
+        where = [int(index) for index in np.argwhere(~sound)[0]]
+        raise UsageError(f"{name} holds a number that is none, or too large", found=f"{array[tuple(where)]} at {where}")
     return np.asarray(array, np.float64)
 
 
@@ -261,17 +265,21 @@ def _read_boxes(frame: PromptFrame, box: Any) -> tuple[bool, Float64]:
 
 
 def _read_masks(mask: Any) -> tuple[bool, Float32]:
-    array = np.asarray(mask)
+    try:
+        array = np.asarray(mask)
+    except (ValueError, TypeError) as error:
+        raise UsageError("the mask is no array", found="parts of unequal length") from error
     if array.dtype.kind != "f" or array.shape[-2:] != (LOW_RES, LOW_RES) or not _is_one_each(array.shape):
         raise UsageError(
             "the mask is no low-resolution answer", found=f"{array.dtype} {list(array.shape)}",
             expected=f"float [{LOW_RES}, {LOW_RES}], or [P, 1, {LOW_RES}, {LOW_RES}] of a batch: logits, one each",
             fix="pass masks.best().low_res of an earlier answer, not pixels",
         )  # fmt: skip
-    if not np.isfinite(array).all():
-        raise UsageError("the mask holds NaN or infinity")
-    batched = array.ndim == 4
-    return batched, np.asarray(array.reshape(-1, 1, LOW_RES, LOW_RES), np.float32)
+    with np.errstate(over="ignore"):
+        values = np.asarray(array.reshape(-1, 1, LOW_RES, LOW_RES), np.float32)
+    if not np.isfinite(values).all():
+        raise UsageError("the mask holds NaN, infinity, or what FP32 cannot hold")
+    return array.ndim == 4, values
 
 
 def _is_one_each(shape: tuple[int, ...]) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +45,16 @@ class MaskRecord:
         return self.rle.area
 
     def to_json(self) -> dict[str, Any]:
-        """The record as JSON can hold it: names of Segment Anything, the mask in COCO's compressed form."""
+        """The record as JSON can hold it: names of Segment Anything, the mask in COCO's compressed form.
+
+        JSON has no NaN: a stability that is none is None.
+        """
         return {
             "segmentation": self.rle.to_coco(),
             "area": self.area,
             "bbox": list(self.bbox),
             "predicted_iou": self.predicted_iou,
             "point_coords": [list(self.point)],
-            "stability_score": self.stability_score,
+            "stability_score": self.stability_score if math.isfinite(self.stability_score) else None,
             "crop_box": list(self.crop_box),
         }

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evit_deploy.data.coco import coco_box
 from evit_deploy.data.masks import PromptFrame
 from evit_deploy.data.rle import Rle, encode
+from evit_deploy.errors import UsageError
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -48,7 +50,13 @@ class Masks:
         return len(self.iou)
 
     def __getitem__(self, index: Any) -> Masks:
-        """Some prompts of a batch, or some masks of one prompt, as arrays are indexed; a single mask keeps its axis."""
+        """Some prompts of a batch, or some masks of one prompt; a single mask keeps its axis.
+
+        Raises:
+            UsageError: An index of several axes.
+        """
+        if isinstance(index, tuple):
+            raise UsageError("masks are picked along one axis", found=str(index), fix="masks[prompt][mask]")
         if self.iou.ndim == 1 and isinstance(index, (int, np.integer)):
             index = [index]
         given = None if self.given is None else self.given[index]
@@ -81,7 +89,7 @@ class Masks:
             {
                 "segmentation": rle.to_coco(),
                 "area": rle.area,
-                "bbox": _box(rle),
+                "bbox": coco_box(rle),
                 "predicted_iou": float(scores[index]),
                 "prompt": index // each,
                 "mask": index % each,
@@ -101,10 +109,3 @@ class Masks:
 def _take(values: npt.NDArray[Any], best: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
     """Of [..., M, h, w] what `best` [..., 1] picks along M."""
     return np.take_along_axis(values, best[..., None, None], axis=-3)
-
-
-def _box(rle: Rle) -> list[int]:
-    if not rle.area:
-        return [0, 0, 0, 0]
-    x0, y0, x1, y1 = rle.box()
-    return [x0, y0, x1 - x0 + 1, y1 - y0 + 1]

@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from evit_deploy.data.masks import LOW_RES, PROMPT_FRAME, PromptFrame, _band
+from evit_deploy.data.masks import LOW_RES, PROMPT_FRAME, PromptFrame, band
 from evit_deploy.data.rle import Rle, encode
 
 Bool = npt.NDArray[np.bool_]
@@ -164,10 +164,10 @@ def _axes(frame: PromptFrame) -> tuple[_Axis, _Axis]:
 
 def _axis(size: int, fitted: int) -> _Axis:
     tile = min(max(_SMALLEST, round(_READS * size * PROMPT_FRAME / (fitted * LOW_RES))), size)
-    bands = [_band(size, fitted, start, min(start + tile, size)) for start in range(0, size, tile)]
+    bands = [band(size, fitted, start, min(start + tile, size)) for start in range(0, size, tile)]
     reads = max(band.reads.stop - band.reads.start for band in bands)
-    first = np.array([min(band.reads.start, LOW_RES - reads) for band in bands])
+    first = np.array([min(one.reads.start, LOW_RES - reads) for one in bands])
     weights = np.zeros((len(bands), tile, reads), np.float32)
-    for band, start, weight in zip(bands, first, weights, strict=True):
-        weight[: band.size, band.reads.start - start : band.reads.stop - start] = band.matrix
+    for one, start, weight in zip(bands, first, weights, strict=True):
+        weight[: one.size, one.reads.start - start : one.reads.stop - start] = one.matrix
     return _Axis(size, tile, first[:, None] + np.arange(reads), weights)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evit_deploy.agreement import compare_masks, judge, worst
+from evit_deploy.agreement import compare_masks, compare_pixels, judge, worst
 from evit_deploy.data.masks import LowRes, PromptFrame
 from evit_deploy.errors import UsageError
 from evit_deploy.manifest import Agreement, Budget, FrameAgreement, GraphInfo, Manifest
@@ -39,9 +39,9 @@ def verify_prompts(
         advance: Called after every call of `infer`.
 
     Returns:
-        One row per prompt and batch: the smallest mask IoU at the pixels of the prompt's frame over the single mask,
-        the three of multimask, and all places of the batch. Where the graph ends in masks of a camera's size, these
-        are compared with PyTorch's logits at that size as well.
+        One row per prompt and batch, the worst of all places of the batch: how its four masks together, the single
+        one and the three of multimask, compare at the pixels of the prompt's frame. Where the graph ends in masks of a
+        camera's size, these are compared with PyTorch's logits at that size as well.
 
     Raises:
         UsageError: The decoder has too few slots for any of the prompts.
@@ -189,10 +189,8 @@ def _compare_pixels(
     if "pixels" not in outputs:
         return []
     found = np.concatenate([outputs["single_pixels"][place], outputs["pixels"][place]]) != 0
-    expected = PromptFrame(*found.shape[1:]).pixels(reference.masks)
-    union = (found | expected).sum(axis=(1, 2))
-    overlap = np.where(union, (found & expected).sum(axis=(1, 2)) / np.maximum(union, 1), 1.0)
-    return [FrameAgreement(name, None, None, None, mask_iou=float(overlap.min()))]
+    logits = PromptFrame(*found.shape[1:]).upscale(reference.masks)
+    return [replace(compare_pixels(logits, found), frame=name)]
 
 
 def _embed(encode: Infer, manifest: Manifest, pictures: Reference, index: int) -> Array:

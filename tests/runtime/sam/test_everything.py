@@ -7,6 +7,7 @@ import functools
 import json
 import tracemalloc
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,13 @@ def test_a_record_is_json():
     assert value["point_coords"] == [list(record.point)] and value["bbox"] == list(record.bbox)
     assert value["predicted_iou"] == record.predicted_iou and value["stability_score"] == record.stability_score
     assert value["crop_box"] == [0, 0, 120, 90]
+
+
+def test_a_stability_that_is_none_is_json_too():
+    record = generate_masks(ScriptedSam(), FRAME, ALL)[5]
+    value = replace(record, stability_score=float("nan")).to_json()
+    assert value["stability_score"] is None
+    json.dumps(value, allow_nan=False)
 
 
 def same(one, other):

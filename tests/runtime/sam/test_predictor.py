@@ -56,6 +56,9 @@ def test_the_best_mask_is_that_of_the_highest_predicted_iou(sam):
     one = sam.predict([[50, 30]])
     np.testing.assert_array_equal(one.best().masks, best.masks[1])
     np.testing.assert_array_equal(one[1].masks, one.best().masks)
+    with pytest.raises(UsageError, match="one axis"):
+        batch[0, 1]
+    assert batch[0][1].rle() == [batch.rle()[1]]
     assert len(batch) == 2
     np.testing.assert_array_equal(batch[1].masks, one.masks)
 
