@@ -63,12 +63,12 @@ class Decoder:
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
-        if not engines or any(engine.manifest.graph.input != "prompts" for engine in engines):
+        if not engines or any(one.manifest.graph.input != "prompts" for one in engines):
             raise ArtifactError("the engine has no mask decoder", fix="build it again: evit-deploy build MODEL")
-        self.engines = tuple(sorted(engines, key=lambda engine: engine.manifest.graph.batch[1]))
+        self.engines = tuple(sorted(engines, key=lambda one: one.manifest.graph.batch[1]))
         self._lock = threading.Lock()
-        self._tensors = [{tensor.name: tensor for tensor in engine.inputs} for engine in self.engines]
-        self._sizes = tuple(engine.manifest.graph.batch for engine in self.engines)
+        self._tensors = [{tensor.name: tensor for tensor in one.inputs} for one in self.engines]
+        self._sizes = tuple(one.manifest.graph.batch for one in self.engines)
         pixels = {tensor.shape[-2:] for tensor in self.engines[0].outputs if tensor.name == MULTIMASK[2]}
         self._camera = next(iter(pixels), None)
         self._no_mask = [
@@ -125,8 +125,8 @@ class Decoder:
 
     def close(self) -> None:
         """Free the engines."""
-        for engine in self.engines:
-            engine.close()
+        for one in self.engines:
+            one.close()
 
     def _plan(self, prompts: Prompts) -> list[Run]:
         """The runs for all prompts, in order."""
