@@ -33,12 +33,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine of l0-sam with random weights; EVIT_TEST_SAM may name one that is there already."""
     if os.environ.get("EVIT_TEST_SAM"):
         return Path(os.environ["EVIT_TEST_SAM"]).resolve()
-    from evit_deploy.engines import build_engine
+    from evit_deploy.engines.bundle import build_bundle
     from evit_deploy.export import ExportOptions, export_model
 
     folder = tmp_path_factory.mktemp("sam")
     export_model("l0-sam", folder / "export" / "l0-sam", ExportOptions(weights="random"))
-    build_engine(folder / "export" / "l0-sam", folder / "engines" / "l0-sam.cpu.fp32", target="cpu")
+    build_bundle(folder / "export" / "l0-sam", folder / "engines" / "l0-sam.cpu.fp32", target="cpu")
     return folder / "engines" / "l0-sam.cpu.fp32"
 
 
