@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import numpy as np
 import onnxruntime as ort
-import openvino as ov
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from evit_deploy.export.graph import LOGITS_STRIDE, PixelClassifier
 from evit_deploy.export.rewrite import PhaseUpsample
 from evit_deploy.profiles.latency import Subject, measure_together
+from evit_deploy.runtime.backends.openvino import core
 from evit_deploy.runtime.engine import available_cores
 
 CLASSES, RUNS = 19, 20
@@ -86,9 +86,9 @@ def _onnxruntime(graph: bytes, x: np.ndarray) -> Callable[[], np.ndarray]:
 
 
 def _openvino(graph: bytes, x: np.ndarray) -> Callable[[], np.ndarray]:
-    core = ov.Core()
+    openvino = core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": available_cores()}
-    request = core.compile_model(core.read_model(graph, b""), "CPU", settings).create_infer_request()
+    request = openvino.compile_model(openvino.read_model(graph, b""), "CPU", settings).create_infer_request()
     return lambda: request.infer({0: x}, share_inputs=True, share_outputs=True)[0]
 
 

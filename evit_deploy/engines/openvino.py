@@ -6,7 +6,7 @@ from __future__ import annotations
 from evit_deploy.engines.compiler import Job, imported_version
 from evit_deploy.engines.winograd import use_winograd
 from evit_deploy.progress import Progress
-from evit_deploy.runtime.backends.openvino import PRECISION_HINTS
+from evit_deploy.runtime.backends.openvino import PRECISION_HINTS, core
 from evit_deploy.targets import TargetSpec
 from evit_deploy.targets.packages import pip_command
 
@@ -46,7 +46,7 @@ class OpenVinoCompiler:
         import openvino as ov
 
         with progress(f"compile with {self.name}"):
-            model = ov.Core().read_model(str(job.graph))
+            model = core().read_model(str(job.graph))
             if job.precision == "fp32":
                 use_winograd(model)
             ov.save_model(model, str(job.folder / ENTRY), compress_to_fp16=False)
@@ -54,9 +54,7 @@ class OpenVinoCompiler:
 
 
 def _capabilities() -> list[str]:
-    import openvino as ov
-
-    return list(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return list(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 COMPILER = OpenVinoCompiler()

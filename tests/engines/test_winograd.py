@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evit_deploy.engines import winograd
+from evit_deploy.runtime.backends.openvino import core
 from evit_deploy.runtime.backends.openvino import settings as exactly
 from tests.conftest import require
 
@@ -28,7 +29,7 @@ def graph(weight, size, batch=1, **options):
 
 
 def run(model, x):
-    compiled = ov.Core().compile_model(model, "CPU", exactly("fp32", 2))
+    compiled = core().compile_model(model, "CPU", exactly("fp32", 2))
     return next(iter(compiled(x).values()))
 
 

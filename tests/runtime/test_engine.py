@@ -243,6 +243,21 @@ def test_backend_that_cannot_load_says_so(small_workspace, tmp_path, compiler):
     assert "evit-deploy build" in str(error.value)
 
 
+@pytest.mark.parametrize("compiler", ["onnxruntime", "openvino"])
+def test_signals_are_survived_after_engines_were_closed(small_workspace, compiler):
+    """Closed in the order they were loaded in: OpenVINO's cores would leave a signal stack that is not there."""
+    folder = str(small_workspace / "engines" / f"b0-seg.cpu.fp32.{compiler}")
+    code = (
+        "import os, signal, sys, evit_deploy\n"
+        "engines = [evit_deploy.load(sys.argv[1]) for _ in range(3)]\n"
+        "while engines: engines.pop(0).close()\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
 @pytest.mark.slow
 def test_wrapper_costs_under_three_percent(tmp_path):
     """`infer` beside the bare ONNX Runtime call, alternating, at 512×1024."""

@@ -8,7 +8,9 @@ differ by 1e-2. Here the manifest decides.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy.typing as npt
@@ -18,6 +20,8 @@ from evit_deploy.manifest import Manifest
 from evit_deploy.runtime.backends import BufferSets, Place, output_buffers
 
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+_MAKING = Lock()
 
 
 class OpenVinoBackend:
@@ -48,6 +52,24 @@ class OpenVinoBackend:
         self._compiled = None
 
 
+def core() -> Any:
+    """OpenVINO's core of this process; there must be one only, and it must stay.
+
+    Each core gives the thread that makes it a stack for signal handlers (for AMX, on every CPU), and takes it away when
+    it goes. Where several go in any order but the reverse one, the thread keeps a stack that is not there any more,
+    and the next Ctrl-C ends the process with a segmentation fault: an engine of two parts is enough.
+    """
+    with _MAKING:
+        return _core()
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    import openvino as ov
+
+    return ov.Core()
+
+
 def settings(precision: str, threads: int) -> dict[str, str | int]:
     """OpenVINO properties for the lowest latency at exactly this precision."""
     return {
@@ -68,7 +90,7 @@ def open_backend(folder: Path, manifest: Manifest, place: Place) -> OpenVinoBack
     path = folder / manifest.engine.entry
     hint = settings(manifest.engine.precision, place.threads)
     try:
-        compiled = ov.Core().compile_model(str(path), "CPU", hint)
+        compiled = core().compile_model(str(path), "CPU", hint)
     except RuntimeError as error:
         raise UnavailableError(
             f"OpenVINO {ov.__version__} cannot load {path}",
