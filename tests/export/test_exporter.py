@@ -41,7 +41,7 @@ def load_graph(tmp_path, name="b0-seg"):
     "name",
     [
         name if name in ("b0-cls", "b1-seg", "l1-cls") else pytest.param(name, marks=pytest.mark.slow)
-        for name in list_models()
+        for name in (*list_models("cls"), *list_models("seg"))
     ],
 )
 def test_every_model_agrees_with_pytorch(tmp_path, name):
