@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,8 +19,10 @@ Target = Annotated[str | None, typer.Option("--target", help="Say how this machi
 def command(target: Target = None, workspace: Workspace = HERE, json: Json = False) -> None:
     """Say what this machine is and can do, and what is missing for the rest."""
     from evit_deploy.engines.doctor import examine
+    from evit_deploy.profiles.power.checks import power_checks
 
     report = examine(workspace, target)
+    report = replace(report, checks=(*report.checks, *power_checks()))
     if json:
         return print_json(asdict(report))
     for name, value in report.machine.items():
