@@ -12,7 +12,18 @@ PACKAGE = Path(__file__).parents[1] / "evit_deploy"
 GROUND_FLOOR = ("errors", "progress", "manifest", "agreement", "targets", "data", "runtime")
 FIRST_FLOOR = ("models", "export", "precision", "engines", "profiles", "cli")
 FILES = sorted(PACKAGE.rglob("*.py"))
-ON_DEMAND = {"cv2", "PIL", "onnxruntime", "openvino", "filelock", "cuda", "tensorrt", "tensorrt_rtx", "cryptography"}
+ON_DEMAND = {
+    "cv2",
+    "PIL",
+    "onnxruntime",
+    "openvino",
+    "filelock",
+    "cuda",
+    "tensorrt",
+    "tensorrt_rtx",
+    "cryptography",
+    "pycocotools",
+}
 
 
 def room(path):

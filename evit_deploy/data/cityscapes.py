@@ -16,12 +16,13 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evit_deploy.data.classes import IGNORE, class_set
-from evit_deploy.errors import ArtifactError, MissingExtraError, UsageError
+from evit_deploy.data.labelled import LabelledImage, UInt8Array, read_label_ids
+from evit_deploy.errors import MissingExtraError, UsageError
 
-UInt8Array = NDArray[np.uint8]
+SPLIT = "val"
+"""The split that accuracies are published for."""
 
 CLASSES = class_set("cityscapes").names
 """Class names by train id."""
@@ -114,6 +115,15 @@ def read_dataset(root: Path, split: str) -> Iterator[tuple[Path, UInt8Array]]:
         ArtifactError: An image without readable labels.
         MissingExtraError: Pillow is not installed.
     """
+    return ((files.image, TRAIN_ID_FROM_LABEL_ID[read_label_ids(files.labels)]) for files in list_images(root, split))
+
+
+def list_images(root: Path, split: str = SPLIT) -> list[LabelledImage]:
+    """All images of a split, sorted by path; whether their labels exist is not looked up.
+
+    Raises:
+        UsageError: No such split, or no images in it.
+    """
     folder = Path(root) / "leftImg8bit" / split
     images = sorted(folder.glob("*/*_leftImg8bit.png"))
     if not images:
@@ -122,7 +132,7 @@ def read_dataset(root: Path, split: str) -> Iterator[tuple[Path, UInt8Array]]:
             expected=f"{folder}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png",
             fix="pass the folder that holds leftImg8bit and gtFine",
         )
-    return ((image, _read_labels(image)) for image in images)
+    return [LabelledImage(image.relative_to(root).as_posix(), image, _label_path(image)) for image in images]
 
 
 def colourise(labels: UInt8Array) -> UInt8Array:
@@ -138,26 +148,6 @@ def colourise(labels: UInt8Array) -> UInt8Array:
     table[: len(PALETTE)] = PALETTE
     coloured: UInt8Array = table[labels]
     return coloured
-
-
-def _read_labels(image: Path) -> UInt8Array:
-    pillow = _pillow("Reading PNG files")
-    path = _label_path(image)
-    if not path.is_file():
-        raise ArtifactError(f"the image {image.name} has no labels", expected=str(path))
-    try:
-        with pillow.open(path) as file:
-            ids = np.asarray(file)
-    except OSError as error:
-        raise ArtifactError(f"the label file {path} cannot be read", found=str(error)) from error
-    if ids.ndim != 2 or ids.dtype != np.uint8:
-        raise ArtifactError(
-            f"the label file {path} is no image of label ids",
-            found=f"{ids.dtype} {ids.shape}",
-            expected="uint8 [H, W]",
-        )
-    train_ids: UInt8Array = TRAIN_ID_FROM_LABEL_ID[ids]
-    return train_ids
 
 
 def _image_path(root: Path, split: str, city: str, seed: int) -> Path:

@@ -42,8 +42,12 @@ class Frame:
     real: bool = True
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Read an image file as uint8 [H, W, 3] RGB, turned upright as its EXIF tag says.
+def read_image(path: Path, *, upright: bool = True) -> npt.NDArray[np.uint8]:
+    """Read an image file as uint8 [H, W, 3] RGB.
+
+    Args:
+        path: The file.
+        upright: Turn it as its EXIF tag says; otherwise the pixels come as they are stored, as in training.
 
     Raises:
         UsageError: No such file, or not an image.
@@ -51,7 +55,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     _require_pillow("Reading image files")
     if not path.is_file():
         raise UsageError(f"there is no image {path}", fix="check the path")
-    return _decode(path, str(path))
+    return _decode(path, str(path), upright=upright)
 
 
 def decode_image(content: bytes, name: str, most_pixels: int) -> npt.NDArray[np.uint8]:
@@ -69,7 +73,9 @@ def decode_image(content: bytes, name: str, most_pixels: int) -> npt.NDArray[np.
     return _decode(io.BytesIO(content), name, most_pixels)
 
 
-def _decode(source: Path | io.BytesIO, name: str, most_pixels: int | None = None) -> npt.NDArray[np.uint8]:
+def _decode(
+    source: Path | io.BytesIO, name: str, most_pixels: int | None = None, *, upright: bool = True
+) -> npt.NDArray[np.uint8]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -78,7 +84,8 @@ def _decode(source: Path | io.BytesIO, name: str, most_pixels: int | None = None
                 raise ValueError(f"pixels of more than 8 bits (mode {image.mode})")
             if most_pixels is not None and image.width * image.height > most_pixels:
                 raise ValueError(f"{image.width}x{image.height}, more than {most_pixels / 1e6:.0f} million pixels")
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
+            turned = ImageOps.exif_transpose(image) if upright else image
+            return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"), np.uint8)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(
             f"{name} is not an image that can be read",

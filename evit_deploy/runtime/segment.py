@@ -96,7 +96,7 @@ class Segmenter(Task):
             self._prepare_buffers(frame.shape[0], frame.shape[1])
             if graph.output == "logits":
                 certainty = self._confidence if confidence else None
-                _classify_pixels(outputs["logits"], self._map, certainty)
+                classify_pixels(outputs["logits"], self._map, certainty)
                 return Segmentation(self._map, self.classes, certainty)
             result = resize_nearest(outputs["classes"], frame.shape[0], frame.shape[1], out=self._map)
             if not confidence:
@@ -111,8 +111,14 @@ class Segmenter(Task):
             self._confidence = np.empty((height, width), np.float32)
 
 
-def _classify_pixels(logits: Float32, out: UInt8, confidence: Float32 | None) -> None:
-    """Bicubic upsampling, argmax and softmax, a strip of rows at a time so that memory stays small."""
+def classify_pixels(logits: Float32, out: UInt8, confidence: Float32 | None) -> None:
+    """Upsample logits bicubically, then take the argmax: the reference's order; a strip of rows at a time.
+
+    Args:
+        logits: Float [classes, h, w].
+        out: uint8 [H, W], receives the classes.
+        confidence: float32 [H, W], receives the softmax probability of the chosen class, if given.
+    """
     height, width = out.shape
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):

@@ -15,6 +15,19 @@ SHAPE = (1, 256, 64, 64)
 
 
 @dataclass(frozen=True, eq=False)
+class Fitted:
+    """A picture as the image encoder takes it.
+
+    Attributes:
+        inputs: The encoder's inputs, by name.
+        frame: Size of the picture.
+    """
+
+    inputs: dict[str, npt.NDArray[Any]]
+    frame: PromptFrame
+
+
+@dataclass(frozen=True, eq=False)
 class Embedding:
     """A picture's embedding: a value, which threads may share and programs may keep or send.
 

@@ -19,7 +19,7 @@ from evit_deploy.progress import Progress, silent
 from evit_deploy.runtime.engine import Engine
 from evit_deploy.runtime.preprocess import check_frame, fit_frame, fitted_size, graph_inputs
 from evit_deploy.runtime.sam.decoder import Decoder
-from evit_deploy.runtime.sam.embedding import SHAPE, Embedding, model_id
+from evit_deploy.runtime.sam.embedding import SHAPE, Embedding, Fitted, model_id
 from evit_deploy.runtime.sam.everything import generate_masks
 from evit_deploy.runtime.sam.grid import EverythingOptions
 from evit_deploy.runtime.sam.prompts import Prompts, check_slots, pack_prompts
@@ -72,6 +72,14 @@ class SegmentAnything:
 
     def embed(self, frame: UInt8) -> Embedding:
         """Embed a frame and keep nothing; as `set_image` otherwise."""
+        return self.encode(self.fit(frame))
+
+    def fit(self, frame: UInt8) -> Fitted:
+        """Do the part of `embed` that needs no engine, so that one thread fits frames while another one's engine runs.
+
+        Raises:
+            UsageError: Not a frame.
+        """
         frame = check_frame(frame)
         manifest = self.encoder.manifest
         graph, rules = manifest.graph, manifest.preprocess
@@ -80,10 +88,13 @@ class SegmentAnything:
         images, sizes = image[None], np.array([fitted_size(frame.shape, side)], np.int32)
         if graph.batch[0] > 1:
             images, sizes = np.repeat(images, graph.batch[0], 0), np.repeat(sizes, graph.batch[0], 0)
-        inputs = graph_inputs(images, sizes, graph, rules)
+        return Fitted(graph_inputs(images, sizes, graph, rules), PromptFrame(*frame.shape[:2]))
+
+    def encode(self, fitted: Fitted) -> Embedding:
+        """Do the rest of `embed`."""
         with self._lock:
-            array = self.encoder.infer(inputs)["embedding"][:1].astype(self._dtype)  # a copy, of the engine's buffer
-        return Embedding(array, PromptFrame(*frame.shape[:2]), self._model)
+            array = self.encoder.infer(fitted.inputs)["embedding"][:1].astype(self._dtype)  # of the engine's buffer
+        return Embedding(array, fitted.frame, self._model)
 
     def predict(
         self,
