@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from evit_deploy.engines.compiler import Job
 from evit_deploy.engines.flops import graph_math
-from evit_deploy.engines.plan import Kernel, Plan, read_plan
+from evit_deploy.engines.plan import Plan, read_plan
 from evit_deploy.engines.tensorrt_rtx import COMPILER
 from evit_deploy.precision.arrange import apply_pass
 from evit_deploy.precision.fp16 import lower_fp16
@@ -75,11 +75,6 @@ def applied(model: onnx.ModelProto, *changes: Callable[[GraphView], None]) -> on
         result = apply_pass(result, change)
     onnx.checker.check_model(result, full_check=True)
     return result
-
-
-def distinct(kernel: Kernel) -> int:
-    """Bytes a kernel reads and writes, each tensor once: one that upsamples lists its input for each of 16 taps."""
-    return sum({tensor.name: tensor.bytes for tensor in (*kernel.inputs, *kernel.outputs)}.values())
 
 
 def compile_fp16(model: onnx.ModelProto, io: str = "fp32") -> tuple[Cost, Plan]:

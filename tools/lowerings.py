@@ -18,17 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from evit_deploy.export.exporter import preprocess_rules
 from evit_deploy.export.graph import LOGITS, trace_deployed
 from evit_deploy.export.peaks import Peaks, record_peaks
+from evit_deploy.export.plain import trace_plain
 from evit_deploy.export.reference import choose_frames, make_reference
-from evit_deploy.export.rewrite import StaticAttention
-from evit_deploy.export.trace import hide_output, trace
+from evit_deploy.export.trace import hide_output
 from evit_deploy.models import create_model
-from evit_deploy.models.attention import EPSILON, MultiScaleLinearAttention
+from evit_deploy.models.attention import MultiScaleLinearAttention
 from evit_deploy.models.zoo import ModelSpec, find_model
 from evit_deploy.precision.arrange import arrange
 from evit_deploy.precision.fp16 import lower_fp16
@@ -122,21 +121,6 @@ def listening() -> Iterator[list[str]]:
         said += [str(warning.message) for warning in caught] + printed.getvalue().splitlines()
 
 
-class PlainAttention(StaticAttention):
-    """The reference's attention as it is usually exported: a row of ones under v, sums over all tokens, an epsilon."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, C, H, W] to [B, C, H, W]."""
-        height, width = int(x.shape[2]), int(x.shape[3])
-        fine = self.qkv(x)
-        scales = torch.cat([fine, self.aggreg[0](fine)], dim=1)
-        channels, dim = int(scales.shape[1]), self.head_dim
-        q, k, v = scales.reshape(-1, channels // (3 * dim), 3 * dim, height * width).chunk(3, dim=2)
-        sums = F.pad(v, (0, 0, 0, 1), value=1.0) @ k.relu().transpose(2, 3) @ q.relu()
-        out = sums[:, :, :-1] / (sums[:, :, -1:] + EPSILON)
-        return self.proj(out.reshape(-1, channels // 3, height, width))  # type: ignore[no-any-return]
-
-
 def network(spec: ModelSpec, enlarged: float = 1.0) -> nn.Module:
     """A model with demo weights where there are any, else random ones.
 
@@ -155,11 +139,7 @@ def network(spec: ModelSpec, enlarged: float = 1.0) -> nn.Module:
 
 def plain_graph(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> onnx.ModelProto:
     """What one gets by exporting the reference: float NCHW in, logits out. Changes the model."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, MultiScaleLinearAttention):
-                setattr(module, name, PlainAttention(child))
-    return trace(model, torch.zeros(1, 3, *resolution), ("logits",), 17, dynamic_batch=False)
+    return trace_plain(model, resolution)
 
 
 def arranged_images(model: nn.Module, spec: ModelSpec, resolution: tuple[int, int]) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ import torch
 from attention_forms import REFERENCE, Change, changes
 from attention_numbers import judge
 from class_maps import class_maps, surroundings
-from gpu_cost import ARCH, Cost, applied, compile_fp16, compile_typed, distinct
+from gpu_cost import ARCH, Cost, applied, compile_fp16, compile_typed
 from onnx import ModelProto
 from traffic_bound import GROUPS, OTHER, least_traffic, plan_traffic
 
@@ -104,7 +104,7 @@ def show_classes() -> None:
         def rows(classes: int = classes, size: tuple[int, int] = size) -> Iterator[tuple[object, ...]]:
             for name, make in class_maps(classes, size):
                 cost, plan = compile_fp16(make(), "fp16")
-                once = sum(distinct(kernel) for kernel in plan.working)
+                once = sum(kernel.distinct_traffic for kernel in plan.working)
                 yield name, cost.kernels, f"{cost.traffic / 1e6:.1f}", f"{once / 1e6:.1f}"
 
         table(("form", "kernels", "MB", "MB, each tensor once"), rows())

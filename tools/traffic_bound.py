@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from gpu_cost import distinct
 from onnx import ModelProto
 
 from evit_deploy.engines.plan import Plan
@@ -59,7 +58,7 @@ def plan_traffic(plan: Plan) -> Counter[str]:
     found: Counter[str] = Counter()
     for kernel in plan.working:
         names = [name for name in kernel.layers if group(name) != OTHER]
-        found[group(names[0]) if names else OTHER] += distinct(kernel)
+        found[group(names[0]) if names else OTHER] += kernel.distinct_traffic
     return found
 
 

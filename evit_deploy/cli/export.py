@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +15,7 @@ from evit_deploy.cli.common import (
     Json,
     Workspace,
     agreement_table,
+    keep_freed_memory,
     parse_batch,
     parse_resolution,
     plain_name,
@@ -62,7 +61,7 @@ def command(
     spec = find_model(model)
     sizes, camera = parse_resolution(resolution), parse_resolution(frame)
     batches = parse_batch(batch)
-    _keep_freed_memory()
+    keep_freed_memory()
     from evit_deploy.errors import extra
     from evit_deploy.manifest.model import to_json
 
@@ -112,16 +111,3 @@ def _ranges(folder: Path) -> dict[str, tuple[TensorRange, ...]]:
         return {"": artifact_ranges(folder, read_artifact(folder), Bars())}
     _, parts = read_bundle(folder)
     return {name: artifact_ranges(folder / name, part, Bars()) for name, part in parts.items()}
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors instead of handing it back after every layer.
-
-    PyTorch asks for 100 MB per layer at 1024×2048; paging that in anew each time takes a third of its time and more on
-    a virtual machine (3.1 s against 2.0 s for b1-seg). Nothing happens where there is no glibc.
-    """
-    m_trim_threshold, m_mmap_max = -1, -4
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)

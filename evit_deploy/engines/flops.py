@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from evit_deploy.errors import ArtifactError, UsageError, extra
 
 if TYPE_CHECKING:
-    from onnx import NodeProto, TypeProto
+    from onnx import GraphProto, NodeProto, TypeProto
 
 MATH = "math.json"
 """Stands beside a lowered graph, so that the device that compiles it needs no onnx."""
@@ -83,7 +83,17 @@ def count_math(path: Path, batch: int | None = None) -> GraphMath:
         del model.graph.value_info[:]
         for value in model.graph.output:
             value.type.tensor_type.ClearField("shape")
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return math_of(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+
+
+def math_of(graph: GraphProto) -> GraphMath:
+    """Count what a graph computes that shape inference went through.
+
+    Raises:
+        UsageError: The size of a tensor that a convolution or product reads or writes is not known.
+    """
+    from onnx import TensorProto
+
     known = {value.name: value.type for value in (*graph.input, *graph.value_info, *graph.output)}
     shapes = {name: _fixed(type_) for name, type_ in known.items()}
     types = {name: type_.tensor_type.elem_type for name, type_ in known.items()}
@@ -93,8 +103,8 @@ def count_math(path: Path, batch: int | None = None) -> GraphMath:
     nodes = [node for node in graph.node if node.op_type in _MATH]
     for node in nodes:
         flops[node.name or f"node_of_{node.output[0]}"] += _flops(node, shapes)
-    found = {types.get(node.input[0], onnx.TensorProto.UNDEFINED) for node in nodes}
-    return GraphMath(dict(flops), frozenset(onnx.TensorProto.DataType.Name(number) for number in found))
+    found = {types.get(node.input[0], TensorProto.UNDEFINED) for node in nodes}
+    return GraphMath(dict(flops), frozenset(TensorProto.DataType.Name(number) for number in found))
 
 
 def _fixed(type_: TypeProto) -> tuple[int, ...] | None:

@@ -86,6 +86,11 @@ class Kernel:
         return self.bytes_read + self.bytes_written
 
     @property
+    def distinct_traffic(self) -> int:
+        """The same, each tensor once: a kernel that upsamples lists its input for each of 16 taps."""
+        return sum({tensor.name: tensor.bytes for tensor in (*self.inputs, *self.outputs)}.values())
+
+    @property
     def works(self) -> bool:
         """Whether it runs on the device and moves anything there."""
         return self.type not in _IDLE and self.traffic > 0
@@ -205,8 +210,7 @@ def read_plan(folder: Path) -> Plan:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if (found := data["format"]) == FORMAT:
-            kernels = tuple(_kernel(**kernel) for kernel in data["kernels"])
-            return Plan(data["compiler"], data["version"], data["arch"], kernels)
+            return from_json(data)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ArtifactError(f"{path} is not a plan", found=reason, fix="build the engine again") from error
@@ -216,6 +220,12 @@ def read_plan(folder: Path) -> Plan:
         expected=f"plan format {FORMAT}",
         fix="build the engine again",
     )
+
+
+def from_json(data: Mapping[str, Any]) -> Plan:
+    """A plan from what `to_json` made of it; KeyError, TypeError or ValueError if it is something else."""
+    kernels = tuple(_kernel(**kernel) for kernel in data["kernels"])
+    return Plan(data["compiler"], data["version"], data["arch"], kernels)
 
 
 def _kernel(inputs: Any, outputs: Any, layers: Any, **rest: Any) -> Kernel:

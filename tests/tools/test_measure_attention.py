@@ -20,7 +20,7 @@ import attention_numbers
 import measure_attention
 import onnx
 import onnxruntime as ort
-from gpu_cost import Cost, applied, distinct
+from gpu_cost import Cost, applied
 from traffic_bound import GROUPS, least_traffic, plan_traffic
 
 from evit_deploy.engines.plan import Kernel, Plan, PlanTensor
@@ -69,7 +69,7 @@ def test_traffic_by_kind_counts_a_repeated_tensor_once(exported: onnx.ModelProto
     tensor, result = PlanTensor("x", (5,), "Half", 10), PlanTensor("y", (8,), "Half", 16)
     layers = ("head.output_ops.0.op_list.0.conv.Conv",)
     kernel = Kernel("resize", "kgen", (tensor,) * 16, (result,), 0, layers)
-    assert distinct(kernel) == 26
+    assert kernel.distinct_traffic == 26
     found = plan_traffic(Plan("rtx", "1", "sm80", (kernel,)))
     assert found == {"head, the rest": 26}
     least = least_traffic(arrange(exported))

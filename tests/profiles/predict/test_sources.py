@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs with their plans, from names and folders; TensorRT for RTX really compiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evit_deploy.engines.plan import Plan, write_plan
+from evit_deploy.errors import UsageError
+from evit_deploy.manifest import write_artifact
+from evit_deploy.manifest.store import content_key
+from evit_deploy.models.zoo import find_model, list_models
+from evit_deploy.profiles.predict import conditions, predict_plan, store
+from evit_deploy.profiles.predict.cost import Work, calibration, run_ms
+from evit_deploy.profiles.predict.fit import plans
+from evit_deploy.profiles.predict.sources import artifact_subjects, find_subjects, key_of, maker, model_subjects
+from evit_deploy.profiles.predict.subject import FALLBACK
+from tests.conftest import require
+from tests.manifest.sample import sample_manifest
+from tests.profiles.predict.made import kernel
+
+SMALL = (64, 128)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_a_model() -> None:
+    require("tensorrt_rtx")
+    (found,) = model_subjects(find_model("b0-seg"), SMALL)
+    assert (found.name, found.model, found.resolution, found.batch) == ("b0-seg", "b0-seg", SMALL, 1)
+    assert (found.input, found.output, found.precision, found.origin) == ("image", "classes", "fp16", maker())
+    assert (found.inputs, found.outputs) == (64 * 128 * 3, 64 * 128)
+    assert 50 < len(found.plan.working) < 120
+    stages = list(predict_plan(found, conditions("orin")).stages)
+    assert stages == ["input", "stem", "stage 1", "stage 2", "stage 3", "stage 4", "head", "output"]
+
+
+def test_the_plan_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("tensorrt_rtx")
+    first = model_subjects(find_model("b0-seg"), SMALL, "logits")
+    monkeypatch.setattr("evit_deploy.profiles.predict.graphs.whole_graph", lambda *_: pytest.fail("traced again"))
+    assert model_subjects(find_model("b0-seg"), SMALL, "logits") == first
+
+
+def test_the_reference_s_graph() -> None:
+    """Float in, float out, and more to move than ours."""
+    require("tensorrt_rtx")
+    (plain,) = model_subjects(find_model("b0-seg"), SMALL, plain=True)
+    (ours,) = model_subjects(find_model("b0-seg"), SMALL, "logits")
+    assert (plain.input, plain.output) == ("tensor", "logits")
+    assert plain.inputs == 4 * ours.inputs
+    assert "(plain)" in plain.name
+    assert plain.plan != ours.plan
+
+
+def test_a_batch_moves_more() -> None:
+    require("tensorrt_rtx")
+    one, four = (model_subjects(find_model("b0-seg"), SMALL, "logits", batch)[0] for batch in (1, 4))
+    assert four.inputs == 4 * one.inputs
+    assert four.plan.flops == 4 * one.plan.flops
+
+
+def test_without_a_compiler_the_graph_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("tensorrt_rtx")
+    (real,) = model_subjects(find_model("b0-seg"), SMALL)
+    monkeypatch.setattr("evit_deploy.profiles.predict.sources.COMPILER.version", lambda: None)
+    (guessed,) = model_subjects(find_model("b0-seg"), SMALL)
+    assert guessed.origin == FALLBACK
+    assert guessed.plan.flops == real.plan.flops
+    assert guessed.inputs == real.inputs
+    found, expected = (predict_plan(each, conditions("orin")).ms for each in (guessed, real))
+    assert found == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_model_s_plan_is_shipped_and_current(name: str) -> None:
+    """Otherwise: python tools/make_plans.py."""
+    for subject in model_subjects(find_model(name), find_model(name).resolution):
+        assert content_key(**key_of(subject)) in store._shipped()
+        assert subject.origin.startswith("TensorRT for RTX")
+        assert predict_plan(subject, conditions("orin")).ms > 0
+
+
+def test_a_shipped_plan_is_what_is_compiled_now(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    require("tensorrt_rtx")
+    (shipped,) = model_subjects(find_model("b0-cls"))
+    monkeypatch.setattr(store, "SHIPPED", tmp_path / "none")
+    store._shipped.cache_clear()
+    try:
+        assert model_subjects(find_model("b0-cls")) == (shipped,)
+    finally:
+        store._shipped.cache_clear()
+
+
+def test_a_published_plan_is_what_is_compiled_now() -> None:
+    require("tensorrt_rtx")
+    (subject,) = model_subjects(find_model("b1-cls"), plain=True)
+    work, kernels = Work.of(subject.plan.working), plans()["plans"]["b1-cls 224x224"]["kernels"]
+    assert len(work.flops) == len(kernels)
+    assert work.activations.sum() == pytest.approx(sum(kernel[0] for kernel in kernels))
+    assert run_ms(work, 0, conditions("orin"), calibration().constants) > 1
+
+
+def test_segment_anything_is_encoder_and_decoder() -> None:
+    encoder, decoder = model_subjects(find_model("l0-sam"))
+    assert (encoder.output, decoder.input, decoder.output) == ("embedding", "prompts", "masks")
+    assert decoder.name == "l0-sam decoder"
+    assert 50 < len(decoder.plan.working) < 200
+
+
+def write_engine(folder: Path) -> Path:
+    manifest = sample_manifest("engine")
+    assert manifest.engine is not None
+    manifest = replace(manifest, engine=replace(manifest.engine, target="rtx"))
+    with write_artifact(folder) as writer:
+        (writer.folder / manifest.graph.file).write_bytes(b"a graph")
+        write_plan(writer.folder, Plan("tensorrt_rtx", "1.7", "sm86", (kernel("backbone.stages.0.conv", 100, 10),)))
+        writer.commit(manifest)
+    return folder
+
+
+def test_an_engine_s_own_plan(tmp_path: Path) -> None:
+    folder = write_engine(tmp_path / "engines" / "some.engine")
+    for what in (folder, str(folder), "some.engine"):
+        (found,) = find_subjects(what, tmp_path)
+        assert found.origin == "tensorrt_rtx 1.7, sm86"
+        assert len(found.plan.kernels) == 1
+    with pytest.raises(UsageError, match="made already"):
+        find_subjects("some.engine", tmp_path, resolution=(64, 128))
+
+
+def test_an_export(tmp_path: Path) -> None:
+    require("tensorrt_rtx")
+    from evit_deploy.export import ExportOptions, export_model
+
+    export_model("b0-seg", tmp_path / "export" / "mine", ExportOptions(weights="random", resolution=SMALL))
+    (found,) = find_subjects("mine", tmp_path)
+    (model,) = model_subjects(find_model("b0-seg"), SMALL)
+    assert found.name == "mine"
+    assert found.plan.flops == model.plan.flops
+    assert len(found.plan.working) == len(model.plan.working)
+    assert (found.inputs, found.outputs) == (model.inputs, model.outputs)
+
+
+def test_an_engine_of_a_cpu_is_measured(engine_folder: Path) -> None:
+    with pytest.raises(UsageError, match="engine for a CPU"):
+        artifact_subjects(engine_folder)
+
+
+@pytest.mark.parametrize(("what", "message"), [("no/such/folder", "no engine or export"), ("b9-seg", "no model")])
+def test_nothing_of_that_name(what: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        find_subjects(what, tmp_path)
