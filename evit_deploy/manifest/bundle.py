@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from evit_deploy.errors import ArtifactError, EvitError, UsageError
@@ -131,8 +131,12 @@ def write_bundle(folder: Path) -> Iterator[BundleWriter]:
 def _link_parts(source: Path, destination: Path) -> None:
     """Show the parts of a bundle in another folder. Parts are replaced as a whole, so files may be the very same."""
     for part in _parse(source, manifest_bytes(source)).parts:
-        with suppress(OSError):  # a damaged part is built again
+        if not (source / part / MANIFEST).is_file():  # what is left of it would be in the way
+            continue
+        try:
             shutil.copytree(source / part, destination / part, copy_function=_link)
+        except OSError:  # a damaged part is built again
+            shutil.rmtree(destination / part, ignore_errors=True)
 
 
 def _link(source: str, destination: str) -> None:

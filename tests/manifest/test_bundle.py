@@ -125,6 +125,17 @@ def test_earlier_parts_are_at_hand_and_can_be_replaced(bundle: Path) -> None:
     assert entries(bundle) == ["decoder", "encoder", "manifest.json"]
 
 
+def test_what_is_left_of_a_part_is_not_in_the_way(bundle: Path) -> None:
+    """Without its manifest it is no part, and who builds it anew finds an empty place."""
+    (bundle / "decoder" / "manifest.json").unlink()
+    with write_bundle(bundle) as writer:
+        assert not writer.part("decoder").exists()
+        assert writer.part("encoder").is_dir()
+        write_sample(writer.part("decoder"), "engine", OTHER, {"model.onnx": b"new", "reference.npz": b"new"})
+        written = writer.commit(sample_bundle("engine", OTHER), ("encoder", "decoder"))
+    assert read_bundle(bundle)[0] == written
+
+
 def test_parts_that_are_not_named_are_dropped(bundle: Path) -> None:
     with write_bundle(bundle) as writer:
         (writer.folder / "notes.txt").write_text("left over")

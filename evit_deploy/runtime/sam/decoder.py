@@ -197,18 +197,16 @@ def plan_sizes(count: int, sizes: tuple[tuple[int, int], ...]) -> list[tuple[int
         step = min(max(CHUNK, sizes[0][0]), sizes[0][1])
         return [(0, max(min(step, count - start), sizes[0][0])) for start in range(0, count, step)]
     fixed = tuple(high for _, high in sizes)
-    whole, rest = divmod(count, fixed[-1])
-    chosen = [len(fixed) - 1] * whole + sorted(_cheapest(rest, fixed)[1], reverse=True)
+    whole = max(count // fixed[-1] - 1, 0)  # the last two runs of the largest may be worth other ones
+    chosen = [len(fixed) - 1] * whole + sorted(_cheapest(count - whole * fixed[-1], fixed), reverse=True)
     return [(index, fixed[index]) for index in chosen]
 
 
 @lru_cache(maxsize=512)
-def _cheapest(count: int, sizes: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Cost of the cheapest runs for a number of prompts, and which decoders they take."""
-    if count <= 0:
-        return 0, ()
-    options = []
-    for index, size in enumerate(sizes):
-        cost, rest = _cheapest(count - size, sizes)
-        options.append((cost + RUN_COST + size, (index, *rest)))
-    return min(options)
+def _cheapest(count: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The decoders of the cheapest runs for a number of prompts."""
+    best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    for some in range(1, count + 1):
+        options = ((best[max(some - size, 0)], index, size) for index, size in enumerate(sizes))
+        best.append(min((cost + RUN_COST + size, (index, *rest)) for (cost, rest), index, size in options))
+    return best[count][1]

@@ -40,6 +40,13 @@ def test_plan_of_a_usual_engine(count, expected):
     assert [size for _, size in plan_sizes(count, FIXED)] == expected
 
 
+def test_plans_of_unusual_engines():
+    """The largest decoder first is not always cheapest; and a plan may have thousands of runs."""
+    assert [size for _, size in plan_sizes(96, ((48, 48), (64, 64)))] == [48, 48]
+    assert len(plan_sizes(2000, ((1, 1), (4000, 4000)))) in range(1, 2001)
+    assert [size for _, size in plan_sizes(1_000_000, FIXED)].count(64) >= 15_624
+
+
 def test_plan_of_a_cpu():
     assert [size for _, size in plan_sizes(2 * CHUNK + 1, ((1, 64),))] == [CHUNK, CHUNK, 1]
     assert plan_sizes(0, ((1, 64),)) == []
