@@ -15,7 +15,10 @@ from evit_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from evit_deploy.profiles import ProfileReport
+    from evit_deploy.profiles.insight import Wanted
     from evit_deploy.profiles.latency import Latency
+    from evit_deploy.profiles.layer_times.stages import StageTime
+    from evit_deploy.profiles.predict.prediction import Prediction
     from evit_deploy.profiles.sam.report import PartsReport
 
 _CURE = "build it again; if it fails again, build with --fp32"
@@ -25,6 +28,8 @@ def command(
     engine: Annotated[str, typer.Argument(help="Folder of an engine, or its name in engines/.")],
     runs: Annotated[int, typer.Option(help="Timed runs, at least 100.", min=100)] = 100,
     pytorch: Annotated[bool, typer.Option(help="Also time PyTorch eager, if it is installed.")] = True,
+    layers: Annotated[bool, typer.Option(help="Also time every layer.")] = True,
+    power: Annotated[bool, typer.Option(help="Also measure power, where the machine tells it.")] = True,
     trusted_keys: TrustedKeys = None,
     workspace: Workspace = HERE,
     json: Json = False,
@@ -33,17 +38,20 @@ def command(
     from evit_deploy.agreement import require
     from evit_deploy.manifest import is_bundle
     from evit_deploy.profiles import profile_engine
+    from evit_deploy.profiles.insight import Wanted
 
+    wanted = Wanted(layers, power)
     folder = artifact_folder(workspace, "engines", engine)
     if is_bundle(folder):
-        return _profile_parts(folder, workspace / "profiles", runs, pytorch, trusted_keys, json)
+        return _profile_parts(folder, workspace / "profiles", runs, pytorch, wanted, trusted_keys, json)
     if is_bundle(folder.parent):
         raise UsageError(
             "a part is measured with the others", found=str(folder), fix=f"evit-deploy profile {folder.parent}"
         )
     report, path = profile_engine(
-        folder, workspace / "profiles", runs=runs, pytorch=pytorch, progress=Bars(), trusted_keys=trusted_keys
-    )
+        folder, workspace / "profiles",
+        runs=runs, pytorch=pytorch, wanted=wanted, progress=Bars(), trusted_keys=trusted_keys,
+    )  # fmt: skip
     warn(report.manifest)
     if json:
         print_json(report.to_json())
@@ -53,14 +61,14 @@ def command(
 
 
 def _profile_parts(
-    folder: Path, profiles: Path, runs: int, pytorch: bool, trusted_keys: str | None, json: bool
+    folder: Path, profiles: Path, runs: int, pytorch: bool, wanted: Wanted, trusted_keys: str | None, json: bool
 ) -> None:
     """Measure an engine of several parts."""
     from evit_deploy.agreement import require
     from evit_deploy.profiles.sam.profile import profile_parts
 
     report, path = profile_parts(
-        folder, profiles, runs=runs, pytorch=pytorch, progress=Bars(), trusted_keys=trusted_keys
+        folder, profiles, runs=runs, pytorch=pytorch, wanted=wanted, progress=Bars(), trusted_keys=trusted_keys
     )
     warn(report.verdict.bundle)
     if json:
@@ -70,6 +78,8 @@ def _profile_parts(
         typer.echo()
         for work in (work for work in report.works if work.speedup):
             typer.echo(f"{work.name}: {work.speedup:.1f} times as fast as PyTorch eager, in the same run")
+        for prediction, work in zip(report.predictions, report.works, strict=False):  # encoder, decoder for one prompt
+            _print_prediction(prediction, work.engine)
         _print_rest(report, path, f", with 64 prompts {report.many_peak_memory_mb:.0f} MB")
     for name, agreement in report.verdict.parts.items():
         require(agreement, f"the engine {folder / name}", _CURE)
@@ -77,11 +87,47 @@ def _profile_parts(
 
 
 def _print_report(report: ProfileReport, path: Path) -> None:
-    """Latencies, what they cost, and where to read more."""
-    _print_times(report.latencies, "frames/s")
+    """Latencies, what they cost, where they go, and where to read more."""
+    _print_times((*report.latencies, *report.modes), "frames/s")
+    typer.echo()
     if report.speedup:
-        typer.echo(f"\n{report.speedup:.1f} times as fast as PyTorch eager, in the same run")
+        typer.echo(f"{report.speedup:.1f} times as fast as PyTorch eager, in the same run")
+    if report.frames_per_second:
+        typer.echo(f"throughput with two runs in flight: {report.frames_per_second:.1f} frames/s")
+    if report.wrapper_ms is not None:
+        typer.echo(f"added to every run by this package: {1000 * report.wrapper_ms:.0f} µs")
+    if report.prediction:
+        _print_prediction(report.prediction, report.engine_infer)
+    _print_stages(report.stages)
     _print_rest(report, path)
+
+
+def _print_prediction(prediction: Prediction, measured: Latency) -> None:
+    from evit_deploy.profiles.predict.prediction import PREDICTED
+
+    place = "inside" if prediction.low_ms <= measured.p50 <= prediction.high_ms else "outside"
+    typer.echo(
+        f"{prediction.subject}: {prediction.ms:.2f} ms {PREDICTED}, between {prediction.low_ms:.2f} and"
+        f" {prediction.high_ms:.2f}; the measured median is {place}"
+    )
+
+
+def _print_stages(stages: Sequence[StageTime]) -> None:
+    """Layers by part of the network, beside what was predicted for them."""
+    if not stages:
+        return
+    predicted = any(stage.predicted_ms is not None for stage in stages)
+    rows = [
+        [item.stage, f"{item.measured_ms:.2f}", *([_or_dash(item.predicted_ms)] if predicted else [])]
+        for item in stages
+    ]
+    typer.echo()
+    print_table(["layers of", "ms", *(["ms, predicted"] if predicted else [])], rows)
+    typer.echo()
+
+
+def _or_dash(ms: float | None) -> str:
+    return "–" if ms is None else f"{ms:.2f}"
 
 
 def _print_times(latencies: Sequence[Latency], unit: str) -> None:
@@ -95,5 +141,13 @@ def _print_times(latencies: Sequence[Latency], unit: str) -> None:
 def _print_rest(report: ProfileReport | PartsReport, path: Path, more: str = "") -> None:
     for text in report.notes:
         typer.secho(f"note: {text}", err=True)
+    if report.power:
+        power = report.power
+        typer.echo(
+            f"power: {power.total_w:.1f} W ({power.total_is}), {power.energy_mj:.1f} ± {power.energy_sigma_mj:.1f} mJ"
+            " per frame"
+        )
+    if report.first_call_ms is not None:
+        typer.echo(f"load: {report.load_seconds:.1f} s, then {report.first_call_ms:.1f} ms for the first frame")
     typer.echo(f"peak memory of the engine: {report.peak_memory_mb:.0f} MB{more}")
     typer.echo(f"report: {path}")

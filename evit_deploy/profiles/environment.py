@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import numpy as np
 import evit_deploy
 from evit_deploy.manifest import utc_now
 from evit_deploy.runtime.engine import available_cores
+from evit_deploy.targets.device import Device, machine_record, this_device, with_clocks
 from evit_deploy.targets.machine import describe, memory_gb
 
+_DRIVER = Path("/proc/driver/nvidia/version")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 UNKNOWN = "unknown"
 
@@ -35,11 +38,38 @@ def environment(backend: str) -> dict[str, str]:
         "cores": f"{available_cores()} of {os.cpu_count()}",
         "memory": f"{memory:.1f} GB" if memory else UNKNOWN,
         "governor": governor() or "not readable",
+        **device_entries(this_device()),
         "evit-deploy": evit_deploy.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        **{name: version for name in (backend, "torch") if (version := imported_version(name))},
+        **{name: version for name in (backend, "cuda.bindings", "torch") if (version := imported_version(name))},
     }
+
+
+def device_entries(device: Device | None) -> dict[str, str]:
+    """The GPU and the state that its board is in; nothing without one."""
+    if device is None:
+        return {}
+    device = with_clocks(device)
+    pinned = {True: "held at their maximum", False: "free to change", None: UNKNOWN}[device.clocks_pinned]
+    record = machine_record(device)
+    return {
+        **{name: value for name, value in record.items() if name != "driver"},
+        "clocks": pinned,
+        "highest GPU clock": f"{device.clock_mhz} MHz" if device.clock_mhz else UNKNOWN,
+        "driver": nvidia_driver() or UNKNOWN,
+        "driver serves": f"CUDA {device.driver}",
+    }
+
+
+def nvidia_driver(path: Path = _DRIVER) -> str | None:
+    """Version of NVIDIA's kernel driver, such as "550.54.15"; None where the system does not say."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    match = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)*)\s", text, flags=re.MULTILINE)
+    return match[1] if match else None
 
 
 def imported_version(module: str) -> str | None:

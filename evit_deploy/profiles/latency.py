@@ -22,10 +22,12 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
+from evit_deploy.profiles.drift import Drift, drift_of
 
 ROUNDS = 20
 WARM_UP_CALLS = 10
@@ -88,11 +90,23 @@ class Latency:
         """A percentile in ms, interpolated linearly; `part` in 0..100."""
         return float(np.percentile(self.samples_ms, part))
 
+    @property
+    def drift(self) -> Drift | None:
+        """Whether it got slower from round to round; None with too few runs to say."""
+        return drift_of([float(np.median(block)) for block in _blocks(self) if len(block)])
+
     def to_json(self) -> dict[str, Any]:
         """All figures, and the samples rounded to 0.1 µs."""
+        drift = self.drift
         figures = {name: getattr(self, name) for name in ("runs", "p50", "p90", "p99", "max", "mean", "throughput")}
         samples = [round(value, 4) for value in self.samples_ms]
-        return {"name": self.name, "frames": self.frames, **figures, "samples_ms": samples}
+        return {
+            "name": self.name,
+            "frames": self.frames,
+            **figures,
+            "drift": drift and asdict(drift),
+            "samples_ms": samples,
+        }
 
 
 @dataclass(frozen=True)

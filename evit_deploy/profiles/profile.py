@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ import numpy.typing as npt
 
 from evit_deploy.data.resize import resize_image
 from evit_deploy.errors import EvitError, UsageError
-from evit_deploy.manifest import Manifest, replace_file
+from evit_deploy.manifest import Agreement, Manifest
 from evit_deploy.profiles.environment import environment, load_average
+from evit_deploy.profiles.expected import expected
 from evit_deploy.profiles.files import write_json
+from evit_deploy.profiles.insight import EVERYTHING, Wanted, drawn_power, inspect_graph
 from evit_deploy.profiles.latency import ROUNDS, Latency, Subject, measure_together
-from evit_deploy.profiles.memory import measure_footprint
+from evit_deploy.profiles.memory import Footprint, measure_footprint
 from evit_deploy.profiles.original import eager_call, original_model, work_name
-from evit_deploy.profiles.page import render_page, require_page_packages
+from evit_deploy.profiles.pages import frame_pictures, require_page_packages, write_page, write_pictures
+from evit_deploy.profiles.reading import REPORT
+from evit_deploy.profiles.remarks import NOT_WANTED, Notes, absence, busy, drifting, load_entry
 from evit_deploy.profiles.report import ENGINE_CALL, ENGINE_INFER, ProfileReport
+from evit_deploy.profiles.sensors import Watch
 from evit_deploy.profiles.verify import compare_reference
 from evit_deploy.progress import Progress, silent
 from evit_deploy.runtime import Classifier, SegmentAnything, Segmenter, load
@@ -28,12 +34,9 @@ from evit_deploy.runtime.engine import available_cores
 from evit_deploy.runtime.preprocess import graph_input
 from evit_deploy.runtime.verify import Reference
 
-REPORT, PAGE = "report.json", "report.html"
 MINIMUM_RUNS = 100
 SLOW_PYTORCH_RUNS = 20
 CALL_SIZE = (720, 1280)
-PICTURES = 3
-NOT_WANTED = "PyTorch was not timed, because it was not asked for."
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 
@@ -44,6 +47,7 @@ def profile_engine(
     *,
     runs: int = MINIMUM_RUNS,
     pytorch: bool = True,
+    wanted: Wanted = EVERYTHING,
     progress: Progress = silent,
     trusted_keys: str | Path | None = None,
 ) -> tuple[ProfileReport, Path]:
@@ -56,6 +60,7 @@ def profile_engine(
         profiles: Folder of all profiles.
         runs: Timed runs; 100 at least are made.
         pytorch: Also time PyTorch. Where one of its runs takes more than half a second, 20 are enough.
+        wanted: What to measure besides: layers, power.
         progress: Told about every step.
         trusted_keys: Keys one of which must have signed the engine, as for `evit_deploy.load`.
 
@@ -68,7 +73,6 @@ def profile_engine(
         UnavailableError: The engine cannot run here, or a package for the page is missing.
     """
     require_page_packages()
-    average = load_average()
     with progress("load the engine"):
         task = load(folder, trusted_keys=trusted_keys)
     if isinstance(task, SegmentAnything):
@@ -81,50 +85,101 @@ def profile_engine(
         with progress("memory, in a fresh process"):
             footprint = measure_footprint(folder, trusted_keys)
         outputs: list[Outputs] = []
-        agreement = compare_reference(_recording(task, outputs), task.manifest, reference, progress)
-        subjects = _engine_subjects(task, reference, max(runs, MINIMUM_RUNS))
-        eager, absent = _pytorch_subject(task.manifest, reference, runs, progress) if pytorch else (None, NOT_WANTED)
-        with pytorch_threads(eager is not None), progress("measure", ROUNDS) as step:
-            latencies = measure_together([*subjects, *([eager] if eager else [])], step.advance)
-    engine = task.manifest.engine
-    assert engine is not None
-    report = ProfileReport(
-        engine=folder.resolve().name,
-        manifest=task.manifest,
-        agreement=agreement,
-        latencies=latencies,
-        peak_memory_mb=footprint.peak_memory_mb,
-        load_seconds=footprint.load_seconds,
-        engine_mb=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) / 1e6,
-        environment=environment(engine.backend) | load_entry(average),
-        notes=_notes(latencies, absent, average),
-    )
+        infer = _recording(task, outputs, len(reference.names))
+        agreement = compare_reference(infer, task.manifest, reference, progress)
+        timed = _time(task, reference, runs, pytorch, progress)
+        report = _look(task, timed, footprint, agreement, wanted, progress)
     place = profiles / report.engine
     write_json(place / REPORT, report.to_json())
-    replace_file(place / PAGE, render_page(report, reference, outputs).encode())
-    return report, place / PAGE
+    write_pictures(place, frame_pictures(report.manifest, reference, outputs))
+    return report, write_page(place)
 
 
-def _recording(task: Segmenter | Classifier, outputs: list[Outputs]) -> Any:
-    """The engine's `infer`, which also keeps the first outputs, for the pictures."""
+@dataclass(frozen=True)
+class _Timed:
+    """Latencies, a run of the raw graph and what it takes, the surroundings meanwhile, and what is to be said."""
+
+    latencies: tuple[Latency, ...]
+    raw: Subject
+    inputs: Outputs
+    surroundings: dict[str, str]
+    notes: Notes
+
+
+def _time(task: Segmenter | Classifier, reference: Reference, runs: int, pytorch: bool, progress: Progress) -> _Timed:
+    """Time the engine and PyTorch in one run."""
+    average = load_average()
+    inputs = _inputs(task.manifest, reference)
+    subjects = _engine_subjects(task, inputs, reference, max(runs, MINIMUM_RUNS))
+    eager, absent = _pytorch_subject(task.manifest, reference, runs, progress) if pytorch else (None, NOT_WANTED)
+    watch = Watch()
+    with pytorch_threads(eager is not None), progress("measure", ROUNDS) as step:
+        latencies = measure_together([*subjects, *([eager] if eager else [])], watch.beside(step.advance))
+    surroundings = watch.entries() | load_entry(average)
+    return _Timed(latencies, subjects[0], inputs, surroundings, Notes(_notes(latencies, absent, average)))
+
+
+def _look(
+    task: Segmenter | Classifier,
+    timed: _Timed,
+    footprint: Footprint,
+    agreement: Agreement,
+    wanted: Wanted,
+    progress: Progress,
+) -> ProfileReport:
+    """Measure what latency does not tell, and put everything together."""
+    engine, raw, notes = task.engine, timed.raw, timed.notes
+    insight = inspect_graph(
+        engine, timed.inputs, frames=raw.frames, runs=raw.runs, wanted=wanted, notes=notes, progress=progress
+    )
+    power = drawn_power(raw, gpu=engine.on_gpu, notes=notes, progress=progress) if wanted.power else None
+    predictions = expected(engine.folder, task.manifest, notes=notes, progress=progress)
+    assert task.manifest.engine is not None
+    return ProfileReport(
+        engine=engine.folder.resolve().name,
+        manifest=task.manifest,
+        agreement=agreement,
+        latencies=timed.latencies,
+        peak_memory_mb=footprint.peak_memory_mb,
+        load_seconds=footprint.load_seconds,
+        engine_mb=sum(path.stat().st_size for path in engine.folder.iterdir() if path.is_file()) / 1e6,
+        environment=environment(task.manifest.engine.backend) | timed.surroundings,
+        notes=tuple(notes.texts),
+        first_call_ms=footprint.first_call_ms,
+        frames_per_second=insight.frames_per_second,
+        wrapper_ms=insight.wrapper_ms,
+        modes=insight.modes,
+        device_memory=insight.device_memory,
+        layer_times=insight.layer_times,
+        power=power,
+        prediction=predictions[0] if predictions else None,
+    )
+
+
+def _recording(task: Segmenter | Classifier, outputs: list[Outputs], count: int) -> Any:
+    """The engine's `infer`, which also keeps the outputs of the first `count` frames, for the pictures."""
 
     def infer(inputs: Outputs) -> Outputs:
         found = task.infer(inputs)
         size = len(next(iter(found.values())))
         outputs.extend({name: array[item].copy() for name, array in found.items()} for item in range(size))
-        del outputs[PICTURES:]
+        del outputs[count:]
         return found
 
     return infer
 
 
-def _engine_subjects(task: Segmenter | Classifier, reference: Reference, runs: int) -> list[Subject]:
+def _inputs(manifest: Manifest, reference: Reference) -> dict[str, npt.NDArray[Any]]:
+    """What the raw graph takes: the smallest batch of the first reference frame."""
+    graph = manifest.graph
+    return {graph.inputs[0].name: graph_input(_batch(manifest, reference), graph, manifest.preprocess)}
+
+
+def _engine_subjects(task: Segmenter | Classifier, inputs: Outputs, reference: Reference, runs: int) -> list[Subject]:
     """The raw graph, and the way from a frame to its result."""
-    graph = task.manifest.graph
-    images = _batch(task.manifest, reference)
-    inputs = {graph.inputs[0].name: graph_input(images, graph, task.manifest.preprocess)}
-    subjects = [Subject(ENGINE_INFER, lambda: task.infer(inputs), runs, frames=len(images))]
-    if len(images) == 1:
+    frames = task.manifest.graph.batch[0]
+    subjects = [Subject(ENGINE_INFER, lambda: task.infer(inputs), runs, frames=frames)]
+    if frames == 1:
         frame = resize_image(reference.images[0], *CALL_SIZE, "opencv-cubic")
         subjects.append(Subject(ENGINE_CALL, lambda: task(frame), runs))
     return subjects
@@ -166,32 +221,8 @@ def pytorch_threads(wanted: bool) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def absence(error: EvitError) -> str:
-    """Why PyTorch was not timed, in words."""
-    parts = [error.what, error.found and f"found {error.found}", error.expected and f"expected {error.expected}"]
-    return f"PyTorch was not timed: {'; '.join(filter(None, parts))}."
-
-
-def load_entry(before: float | None) -> dict[str, str]:
-    """The load average before and after a measurement, as an entry of its environment."""
-    after = load_average()
-    if before is None or after is None:
-        return {}
-    return {"load average": f"{before:.2f} before, {after:.2f} after"}
-
-
-def _notes(latencies: tuple[Latency, ...], absent: str | None, average: float | None) -> tuple[str, ...]:
-    notes = [*([absent] if absent else []), *busy(average)]
+def _notes(latencies: tuple[Latency, ...], absent: str | None, average: float | None) -> list[str]:
+    notes = [*([absent] if absent else []), *busy(average), *drifting(latencies)]
     if latencies[-1].runs < MINIMUM_RUNS:
         notes.append(f"PyTorch takes more than half a second a run, so it was timed {latencies[-1].runs} times only.")
-    return tuple(notes)
-
-
-def busy(average: float | None) -> list[str]:
-    """What a reader must know where other processes ran as well: load average before the measurement, if known."""
-    if average is None or average <= 0.5 * available_cores():
-        return []
-    return [
-        f"The machine was busy: a load average of {average:.1f} on {available_cores()} cores before the "
-        "measurement. Ratios within this run hold; absolute times are slower than on an idle machine."
-    ]
+    return notes

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from evit_deploy.manifest import Agreement, Manifest
 from evit_deploy.manifest.model import to_json as manifest_json
 from evit_deploy.profiles.files import plain
 from evit_deploy.profiles.latency import Latency, ratio_range
+from evit_deploy.profiles.layer_times.record import LayerTimes
+from evit_deploy.profiles.layer_times.stages import StageTime, stage_times
 from evit_deploy.profiles.original import weights_choice, weights_seed
+from evit_deploy.profiles.power.record import PowerRecord
+from evit_deploy.profiles.predict.prediction import Prediction
 from evit_deploy.profiles.verify import agreement_record
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 ENGINE_INFER = "engine infer"
 ENGINE_CALL = "engine call"
 
@@ -34,6 +38,14 @@ class ProfileReport:
         engine_mb: Size of the engine's folder, MB (10⁶ bytes).
         environment: Machine, versions, load, date.
         notes: What a reader must know about the measurement, such as why PyTorch is absent.
+        first_call_ms: The first call in a fresh process, just after the load.
+        frames_per_second: Throughput with as many runs under way as the backend is best with; None if not measured.
+        wrapper_ms: What this package's own Python adds to every run of the raw graph.
+        modes: The raw graph timed as `trtexec` of several releases does; empty where its backend is no TensorRT.
+        device_memory: MB on the GPU and page-locked on the host, by use; empty on CPUs.
+        layer_times: By layer, from the backend's own profiler.
+        power: What it drew while it ran steadily.
+        prediction: What was predicted for this engine on this machine.
     """
 
     engine: str
@@ -45,6 +57,14 @@ class ProfileReport:
     engine_mb: float
     environment: dict[str, str]
     notes: tuple[str, ...] = field(default_factory=tuple)
+    first_call_ms: float | None = None
+    frames_per_second: float | None = None
+    wrapper_ms: float | None = None
+    modes: tuple[Latency, ...] = ()
+    device_memory: dict[str, float] = field(default_factory=dict)
+    layer_times: LayerTimes | None = None
+    power: PowerRecord | None = None
+    prediction: Prediction | None = None
 
     @property
     def engine_infer(self) -> Latency:
@@ -71,6 +91,13 @@ class ProfileReport:
         """Quartiles of the speed-up over the rounds of the run: how far to trust it."""
         return None if self.pytorch is None else ratio_range(self.pytorch, self.engine_infer)
 
+    @property
+    def stages(self) -> tuple[StageTime, ...]:
+        """Measured layers beside predicted kernels, by part of the network; empty without layers."""
+        if self.layer_times is None:
+            return ()
+        return stage_times(self.layer_times, self.manifest.graph.input, self.prediction)
+
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         data = {
@@ -85,6 +112,15 @@ class ProfileReport:
             "engine_mb": self.engine_mb,
             "environment": self.environment,
             "notes": self.notes,
+            "first_call_ms": self.first_call_ms,
+            "frames_per_second": self.frames_per_second,
+            "wrapper_ms": self.wrapper_ms,
+            "modes": [item.to_json() for item in self.modes],
+            "device_memory": self.device_memory,
+            "layer_times": self.layer_times and self.layer_times.to_json(),
+            "stages": [asdict(stage) for stage in self.stages],
+            "power": self.power and self.power.to_json(),
+            "prediction": self.prediction and self.prediction.to_json(),
             "reproduce": commands(self),
             "manifest": manifest_json(self.manifest),
         }

@@ -86,6 +86,15 @@ def clocks_pinned(root: Path) -> bool | None:
     return all(known) if known else parse_clocks(_output("jetson_clocks", "--show"))
 
 
+def gpu_clock(root: Path) -> tuple[float, float] | None:
+    """The GPU's clock now and at its highest in this power mode, in MHz; None where devfreq does not say."""
+    for folder in _gpus(root):
+        now, high = _text(folder / "cur_freq").strip(), _text(folder / "max_freq").strip()
+        if now.isdigit() and high.isdigit():
+            return int(now) / 1e6, int(high) / 1e6
+    return None
+
+
 def _gpus(root: Path) -> list[Path]:
     """Directories of the GPU's clocks; their names differ from release to release."""
     with contextlib.suppress(OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from evit_deploy.agreement import BUDGETS
+from evit_deploy.cli.profile import _print_report as print_report
 from evit_deploy.engines import build_engine
 from evit_deploy.errors import ArtifactError, MissingExtraError, UnavailableError
 from evit_deploy.export import ExportOptions, export_model
@@ -23,6 +25,9 @@ from evit_deploy.profiles.environment import environment
 from evit_deploy.profiles.latency import Latency
 from evit_deploy.profiles.memory import Footprint, measure_footprint
 from evit_deploy.profiles.original import eager_call, original_model, work_name
+from evit_deploy.profiles.power.record import PowerRecord
+from evit_deploy.profiles.predict.prediction import Conditions, Prediction, Terms
+from evit_deploy.profiles.reading import read_report
 from evit_deploy.profiles.report import commands
 from evit_deploy.runtime import load
 from evit_deploy.runtime.preprocess import graph_input
@@ -47,7 +52,9 @@ def test_the_report(profiled: tuple[ProfileReport, Path]) -> None:
         *report.environment
     }
     assert page.name == "report.html"
-    assert sorted(path.name for path in page.parent.iterdir()) == ["report.html", "report.json"]
+    assert sorted(path.name for path in page.parent.iterdir()) == [
+        "pictures.json", "report.html", "report.json",
+    ]  # fmt: skip
 
 
 def test_report_json_says_the_same(profiled: tuple[ProfileReport, Path]) -> None:
@@ -59,6 +66,47 @@ def test_report_json_says_the_same(profiled: tuple[ProfileReport, Path]) -> None
     for stored, item in zip(data["latencies"], report.latencies, strict=True):
         assert stored["runs"] == len(stored["samples_ms"]) == item.runs
         assert stored["p50"] == pytest.approx(np.median(stored["samples_ms"]), abs=1e-3)
+
+
+def test_a_report_is_read_as_it_was_written(profiled: tuple[ProfileReport, Path]) -> None:
+    report, page = profiled
+    found = read_report(page.parent / "report.json")
+    assert found.layer_times == report.layer_times
+    assert found.stages == report.stages
+    assert found.to_json()["latencies"][0]["p50"] == pytest.approx(report.engine_infer.p50, abs=1e-3)
+
+
+def test_what_it_tells_beyond_latency(profiled: tuple[ProfileReport, Path]) -> None:
+    report, _ = profiled
+    assert report.layer_times.tool.startswith("ONNX Runtime ")
+    assert [stage.stage for stage in report.stages][:2] == ["input", "stem"]
+    assert 0 < report.wrapper_ms < 0.5
+    assert 0 < report.first_call_ms < 60_000
+    assert report.engine_infer.drift is not None
+    assert (report.modes, report.device_memory, report.frames_per_second, report.prediction) == ((), {}, None, None)
+    if Path("/proc/stat").exists():
+        assert "while measured" in report.environment["other load"]
+
+
+def test_what_the_command_prints(profiled: tuple[ProfileReport, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    report, page = profiled
+    power = PowerRecord("NVML, A100", (), ("board",), "board", 251.5, 0.5, 60.0, 20.0, 200, 100.0, 5000, 20.12, 0.04)
+    machine = Conditions("a100", "80 GB SXM", None, 108, 1410.0, 2039.0, 312.0)
+    guess = Prediction(
+        "b0-seg", "b0-seg", (64, 128), 1, "fp16", "image", "classes", "TensorRT-RTX", machine, 1e6, 2e6, 0.8,
+        Terms(traffic=1.5e6), {}, (),
+    )  # fmt: skip
+    full = replace(report, power=power, prediction=guess, frames_per_second=1234.5, modes=(report.engine_infer,))
+    print_report(full, page)
+    text = capsys.readouterr().out
+    assert "power: 251.5 W (board), 20.1 ± 0.0 mJ per frame" in text
+    assert "b0-seg: 1500000.00 ms predicted, not measured, between 1000000.00 and 2000000.00" in text
+    assert "the measured median is outside" in text
+    assert "throughput with two runs in flight: 1234.5 frames/s" in text
+    assert "ms, predicted" not in text  # no kernel of it is known
+    assert re.search(r"^stage 1 +\d+\.\d\d$", text, re.MULTILINE)
+    assert re.search(r"^added to every run by this package: \d+ µs$", text, re.MULTILINE)
+    assert re.search(r"^load: [\d.]+ s, then [\d.]+ ms for the first frame$", text, re.MULTILINE)
 
 
 def test_commands_that_make_it_again(profiled: tuple[ProfileReport, Path]) -> None:
@@ -165,7 +213,7 @@ def test_few_pytorch_runs_and_a_busy_machine_are_noted() -> None:
     notes = profile_module._notes(latencies, None, 99.0)
     assert "load average of 99.0" in notes[0]
     assert "timed 20 times only" in notes[1]
-    assert profile_module._notes(latencies[:1], None, 0.0) == ()
+    assert profile_module._notes(latencies[:1], None, 0.0) == []
 
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
@@ -203,6 +251,7 @@ def test_footprint_is_the_engines_not_the_parents(engine_folder: Path) -> None:
     assert ballast[0] == 1
     assert 1 < footprint.peak_memory_mb < 450
     assert 0 < footprint.load_seconds < 60
+    assert 0 < footprint.first_call_ms < 60_000
 
 
 def test_footprint_of_a_damaged_engine(own_engine: Path) -> None:

@@ -17,21 +17,27 @@ from evit_deploy.manifest import Agreement
 from evit_deploy.profiles import profile_engine
 from evit_deploy.profiles.latency import Latency
 from evit_deploy.profiles.memory import Footprint, measure_footprint
+from evit_deploy.profiles.pages import Pictures
+from evit_deploy.profiles.pages import page as page_module
+from evit_deploy.profiles.pages.tables import agreement_table
+from evit_deploy.profiles.reading import Recorded, read_report
 from evit_deploy.profiles.sam import profile as profile_module
 from evit_deploy.profiles.sam.original import Original
-from evit_deploy.profiles.sam.page import render_page
 from evit_deploy.profiles.sam.pictures import draw, pairs
 from evit_deploy.profiles.sam.profile import profile_parts
 from evit_deploy.profiles.sam.report import PartsReport, Work, commands
 from evit_deploy.profiles.sam.verify import read_engine
-from evit_deploy.profiles.tables import agreement_table
 from evit_deploy.runtime.reference import Reference
 from evit_deploy.runtime.sam.reference import PromptReference
 from tests.cli.conftest import Program
-from tests.profiles.test_browser import ask, chromium  # noqa: F401
-from tests.profiles.test_page import Page
+from tests.profiles.pages.reader import Page
 
 WORKS = ["encoder", "decoder, 1 prompt", "decoder, 8 prompts", "decoder, 64 prompts", "frame to masks"]
+
+
+def render_page(report: PartsReport) -> str:
+    """Its page, without pictures."""
+    return page_module.render_page(Recorded(Path(report.engine), report, None, ()), Pictures())
 
 
 def make_quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
@@ -80,12 +86,25 @@ def test_what_is_timed_and_written(profiled: tuple[PartsReport, Path], timed: li
     assert any("not the ones this engine was made from" in note for note in report.notes)
     assert report.verdict.passed
     assert report.engine_mb == pytest.approx(sum(path.stat().st_size for path in toy.rglob("*.*")) / 1e6)
-    assert sorted(path.name for path in page.parent.iterdir()) == ["report.html", "report.json"]
+    assert sorted(path.name for path in page.parent.iterdir()) == [
+        "pictures.json", "report.html", "report.json",
+    ]  # fmt: skip
     data = json.loads((page.parent / "report.json").read_text())
     assert data == json.loads(json.dumps(report.to_json()))
     assert list(data["parts"]) == ["encoder", "decoder"]
     assert data["manifest"]["key"] == report.verdict.bundle.key
     assert (data["peak_memory_mb"], data["many_peak_memory_mb"]) == (1.0, 2.0)
+
+
+def test_what_it_tells_beyond_latency(profiled: tuple[PartsReport, Path]) -> None:
+    report, page = profiled
+    assert list(report.insights) == ["encoder", "decoder"]
+    assert all(insight.layer_times.total_ms > 0 for insight in report.insights.values())
+    assert all(0 < insight.wrapper_ms < 0.5 for insight in report.insights.values())
+    assert report.predictions == ()
+    found = read_report(page.parent / "report.json")
+    assert found.insights == report.insights
+    assert found.environment == report.environment
 
 
 def test_the_page(profiled: tuple[PartsReport, Path]) -> None:
@@ -96,25 +115,13 @@ def test_the_page(profiled: tuple[PartsReport, Path]) -> None:
     assert all(link.startswith(("data:", "#")) for link in page.links)
     assert not re.search(r"<script|https?://", text)
     assert len(page.ids) == len(set(page.ids))
-    assert page.tags.count("h1") == page.tags.count("svg") == 1
-    assert page.tags.count("table") == page.tags.count("caption") == 1 + 3
+    assert page.tags.count("h1") == 1
+    assert page.tags.count("svg") >= 1
+    assert page.tags.count("table") == page.tags.count("caption") > 3  # latencies, agreement of each part and of all
     assert len(page.alts) == 3 * 2  # the prompts without a mask input
     assert all(page.alts)
     for words in ("l0-sam on cpu, FP32", *WORKS, "From picture to masks", "≥ 0.999", *report.verdict.bundle.warnings):
         assert words in text, words
-
-
-@pytest.mark.parametrize("width", [1280, 400])
-def test_nothing_sticks_out(
-    chromium: str,  # noqa: F811
-    profiled: tuple[PartsReport, Path],
-    tmp_path: Path,
-    width: int,
-) -> None:
-    found = ask(chromium, profiled[1], tmp_path, f"--window-size={width},900")
-    assert (found["images"], found["broken"], found["loaded"]) == (6, 0, [])
-    assert found["wide"] <= found["window"] <= max(width, 500)
-    assert all(f"{name}: median" in found["text"] for name in WORKS)
 
 
 def test_pytorch_beside_it(profiled: tuple[PartsReport, Path]) -> None:
@@ -126,15 +133,15 @@ def test_pytorch_beside_it(profiled: tuple[PartsReport, Path]) -> None:
     assert with_pytorch.works[0].speedup == 3.0
     assert with_pytorch.works[0].speedup_range == (3.0, 3.0)
     assert len(with_pytorch.latencies) == 2 * len(WORKS)
-    text = render_page(with_pytorch, [])
+    text = render_page(with_pytorch)
     assert Page(text).open == []
     assert "3.0&nbsp;× as fast as PyTorch" in text
-    assert Page(text).tags.count("table") == 2 + 3
+    assert Page(text).tags.count("table") == Page(render_page(report)).tags.count("table") + 1
 
 
 def test_a_failure_is_shown(profiled: tuple[PartsReport, Path], failed: Agreement) -> None:
     verdict = replace(profiled[0].verdict, parts={"encoder": failed, "decoder": failed})
-    text = render_page(replace(profiled[0], verdict=verdict), [])
+    text = render_page(replace(profiled[0], verdict=verdict))
     assert '<dd class="value bad">Failed</dd>' in text
     assert "NaN or infinity in the output" in text
 

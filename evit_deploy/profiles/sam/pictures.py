@@ -12,7 +12,7 @@ import numpy.typing as npt
 from evit_deploy.data.masks import PromptFrame
 from evit_deploy.data.overlay import draw_boxes, draw_points, paint_labels
 from evit_deploy.data.resize import resize_image, resize_nearest
-from evit_deploy.profiles.pictures import FrameRow, Picture, data_uri, marked, size_on_page
+from evit_deploy.profiles.pages.pictures import FrameRow, Picture, data_uri, marked, size_on_page
 from evit_deploy.profiles.sam.verify import Opened
 from evit_deploy.runtime.reference import Reference
 from evit_deploy.runtime.sam.reference import PromptReference

@@ -13,32 +13,29 @@ import numpy.typing as npt
 from evit_deploy.data.resize import resize_image
 from evit_deploy.engines.bundle import smallest_decoder
 from evit_deploy.errors import EvitError, UsageError
-from evit_deploy.manifest import ENCODER, ITSELF, replace_file
+from evit_deploy.manifest import ENCODER, ITSELF
 from evit_deploy.profiles.environment import environment, load_average
+from evit_deploy.profiles.expected import expected
 from evit_deploy.profiles.files import write_json
+from evit_deploy.profiles.insight import EVERYTHING, Insight, Wanted, drawn_power, inspect_graph
 from evit_deploy.profiles.latency import ROUNDS, Subject, measure_together
 from evit_deploy.profiles.memory import measure_footprint
 from evit_deploy.profiles.original import original_model
-from evit_deploy.profiles.page import require_page_packages
-from evit_deploy.profiles.profile import (
-    CALL_SIZE,
-    MINIMUM_RUNS,
-    NOT_WANTED,
-    PAGE,
-    REPORT,
-    absence,
-    busy,
-    load_entry,
-    pytorch_threads,
-)
-from evit_deploy.profiles.sam.page import render_page
+from evit_deploy.profiles.pages import Pictures, require_page_packages, write_page, write_pictures
+from evit_deploy.profiles.power.record import PowerRecord
+from evit_deploy.profiles.profile import CALL_SIZE, MINIMUM_RUNS, pytorch_threads
+from evit_deploy.profiles.reading import REPORT
+from evit_deploy.profiles.remarks import NOT_WANTED, Notes, absence, busy, drifting, load_entry
 from evit_deploy.profiles.sam.pictures import mask_rows
 from evit_deploy.profiles.sam.report import PartsReport, Work
 from evit_deploy.profiles.sam.verify import Opened, Verdict, compare_part, compare_whole, read_engine
+from evit_deploy.profiles.sensors import Watch
 from evit_deploy.progress import Progress, named, silent
-from evit_deploy.runtime import load
+from evit_deploy.runtime import Engine, load
 from evit_deploy.runtime.reference import Reference
 from evit_deploy.runtime.sam import SegmentAnything
+from evit_deploy.runtime.sam.reference import PromptReference
+from evit_deploy.runtime.sam.verify import prompt_inputs
 from evit_deploy.runtime.verify import reference_inputs
 
 PROMPTS = (1, 8, 64)
@@ -55,6 +52,7 @@ def profile_parts(
     *,
     runs: int = MINIMUM_RUNS,
     pytorch: bool = True,
+    wanted: Wanted = EVERYTHING,
     progress: Progress = silent,
     trusted_keys: str | Path | None = None,
 ) -> tuple[PartsReport, Path]:
@@ -65,6 +63,7 @@ def profile_parts(
         profiles: Folder of all profiles; ``<engine's name>/report.json`` and ``report.html`` are written there.
         runs: Timed runs; 100 at least are made, and 20 where one takes more than half a second.
         pytorch: Also time PyTorch. Where one of its runs takes more than half a second, 5 are made.
+        wanted: What to measure besides: layers, power.
         progress: Told about every step.
         trusted_keys: Keys one of which must have signed the engine, as for `evit_deploy.load`.
 
@@ -92,8 +91,14 @@ def profile_parts(
         verdict = Verdict(bundle, manifests, agreements, compare_whole(encoder, decoder, progress))
         rows = mask_rows(encoder, decoder)
         original, absent = _original(encoder, progress) if pytorch else (None, NOT_WANTED)
+        watch = Watch()
         with pytorch_threads(original is not None):
-            works = tuple(_measured(_works(sam, encoder, original), max(runs, MINIMUM_RUNS), progress))
+            works = tuple(_measured(_works(sam, encoder, original), max(runs, MINIMUM_RUNS), watch, progress))
+        surroundings = watch.entries() | load_entry(average)
+        notes = Notes(_notes(works, absent, average))
+        insights = _insights(sam, (encoder, decoder), works, wanted, notes, progress)
+        power = _power(sam, encoder, notes, progress) if wanted.power else None
+        predictions = expected(folder, encoder.manifest, notes=notes, progress=progress)
     report = PartsReport(
         engine=folder.resolve().name,
         verdict=verdict,
@@ -102,19 +107,27 @@ def profile_parts(
         many_peak_memory_mb=footprint.many_peak_memory_mb or footprint.peak_memory_mb,
         load_seconds=footprint.load_seconds,
         engine_mb=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6,
-        environment=environment(encoder.manifest.engine.backend)  # type: ignore[union-attr]
-        | load_entry(average),
-        notes=_notes(works, absent, average),
+        environment=environment(encoder.manifest.engine.backend) | surroundings,  # type: ignore[union-attr]
+        notes=tuple(notes.texts),
+        first_call_ms=footprint.first_call_ms,
+        insights=insights,
+        power=power,
+        predictions=predictions,
     )
     place = profiles / report.engine
     write_json(place / REPORT, report.to_json())
-    replace_file(place / PAGE, render_page(report, rows).encode())
-    return report, place / PAGE
+    write_pictures(place, Pictures(tuple(rows)))
+    return report, write_page(place)
+
+
+def _engines(sam: SegmentAnything) -> dict[str, Engine]:
+    """The engines of the parts, by name."""
+    return {engine.folder.name: engine for engine in (sam.encoder, *sam.decoders)}
 
 
 def _opened(sam: SegmentAnything) -> dict[str, Opened]:
     """The parts by name, in the order of the bundle."""
-    engines = {engine.folder.name: engine for engine in (sam.encoder, *sam.decoders)}
+    engines = _engines(sam)
     return {
         name: Opened(sam.folder / name, engines[name].manifest, engines[name].infer, ITSELF)
         for name in sam.bundle.parts
@@ -165,13 +178,46 @@ def _decoding(sam: SegmentAnything, embedding: Any, original: Any, own: Any, cou
     return engine, None if original is None else lambda: original.decode(own, coords, labels)
 
 
-def _measured(works: Iterator[tuple[str, int, Call, Call | None]], runs: int, progress: Progress) -> Iterator[Work]:
+def _insights(
+    sam: SegmentAnything,
+    parts: Sequence[Opened],
+    works: Sequence[Work],
+    wanted: Wanted,
+    notes: Notes,
+    progress: Progress,
+) -> dict[str, Insight]:
+    """What the latency of the encoder and of a decoder does not tell, by part."""
+    found, engines = {}, _engines(sam)
+    for part, work in zip(parts, works, strict=False):  # the encoder, and the decoder for one prompt
+        batch, name = part.manifest.graph.batch[0], part.folder.name
+        if part.manifest.graph.input == "prompts":
+            inputs = prompt_inputs(PromptReference.load(part.folder), part.manifest, [0] * batch)
+        else:
+            inputs = reference_inputs(Reference.load(part.folder), part.manifest, [0] * batch)
+        found[name] = inspect_graph(
+            engines[name], inputs, frames=batch, runs=work.engine.runs,
+            wanted=wanted, notes=notes, progress=named(progress, name),
+        )  # fmt: skip
+    return found
+
+
+def _power(sam: SegmentAnything, encoder: Opened, notes: Notes, progress: Progress) -> PowerRecord | None:
+    """What the machine draws while frames become masks, one prompt each."""
+    frame = _frame(Reference.load(encoder.folder))
+    points = _points(frame, 1)
+    subject = Subject("frame to masks", lambda: (sam.set_image(frame), sam.predict(points).masks))
+    return drawn_power(subject, gpu=sam.encoder.on_gpu, notes=notes, progress=progress)
+
+
+def _measured(
+    works: Iterator[tuple[str, int, Call, Call | None]], runs: int, watch: Watch, progress: Progress
+) -> Iterator[Work]:
     for name, frames, engine, pytorch in works:
         subjects = [Subject(name, engine, runs, SLOW_RUNS, frames)]
         if pytorch is not None:
             subjects.append(Subject(f"{name}, PyTorch eager", pytorch, runs, SLOW_PYTORCH_RUNS, frames))
         with progress(f"measure {name}", ROUNDS) as step:
-            yield Work(name, *measure_together(subjects, step.advance, warm_up_calls=WARM_UP_CALLS))
+            yield Work(name, *measure_together(subjects, watch.beside(step.advance), warm_up_calls=WARM_UP_CALLS))
 
 
 def _frame(pictures: Reference) -> UInt8:
@@ -189,10 +235,10 @@ def _points(frame: Any, count: int) -> npt.NDArray[np.float64]:
     return np.stack([x.ravel(), y.ravel()], axis=1)[:count, None]
 
 
-def _notes(works: Sequence[Work], absent: str | None, average: float | None) -> tuple[str, ...]:
-    notes = [*([absent] if absent else []), *busy(average)]
+def _notes(works: Sequence[Work], absent: str | None, average: float | None) -> list[str]:
+    notes = [*([absent] if absent else []), *busy(average), *drifting(work.engine for work in works)]
     slow = [item for work in works for item in work.timed if item.runs < MINIMUM_RUNS]
     if slow:
         words = ", ".join(f"{item.name} ({item.runs})" for item in slow)
         notes.append(f"What takes more than half a second a run was timed fewer times: {words}.")
-    return tuple(notes)
+    return notes

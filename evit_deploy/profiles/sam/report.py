@@ -11,8 +11,11 @@ from typing import Any
 from evit_deploy.manifest import DECODER, ENCODER, Manifest
 from evit_deploy.manifest.model import to_json as manifest_json
 from evit_deploy.profiles.files import plain
+from evit_deploy.profiles.insight import Insight
 from evit_deploy.profiles.latency import Latency, ratio_range
 from evit_deploy.profiles.original import weights_choice, weights_seed
+from evit_deploy.profiles.power.record import PowerRecord
+from evit_deploy.profiles.predict.prediction import Prediction
 from evit_deploy.profiles.report import REPORT_VERSION, export_name
 from evit_deploy.profiles.sam.verify import Verdict
 
@@ -71,6 +74,10 @@ class PartsReport:
         engine_mb: Size of the engine's folder, MB (10⁶ bytes).
         environment: Machine, versions, load, date.
         notes: What a reader must know about the measurement, such as why PyTorch is absent.
+        first_call_ms: The first picture with one prompt in a fresh process, just after the load.
+        insights: What else was measured of the encoder and of the decoder for one prompt, by part.
+        power: What it drew while it went from frames to masks.
+        predictions: What was predicted for its parts on this machine.
     """
 
     engine: str
@@ -82,6 +89,10 @@ class PartsReport:
     engine_mb: float
     environment: dict[str, str]
     notes: tuple[str, ...] = field(default_factory=tuple)
+    first_call_ms: float | None = None
+    insights: dict[str, Insight] = field(default_factory=dict)
+    power: PowerRecord | None = None
+    predictions: tuple[Prediction, ...] = ()
 
     @property
     def latencies(self) -> tuple[Latency, ...]:
@@ -106,6 +117,10 @@ class PartsReport:
             "engine_mb": self.engine_mb,
             "environment": self.environment,
             "notes": self.notes,
+            "first_call_ms": self.first_call_ms,
+            "insights": {name: insight.to_json() for name, insight in self.insights.items()},
+            "power": self.power and self.power.to_json(),
+            "predictions": [prediction.to_json() for prediction in self.predictions],
             "reproduce": commands(self),
             "manifest": manifest_json(self.verdict.bundle),
             "parts": {name: manifest_json(manifest) for name, manifest in self.verdict.manifests.items()},

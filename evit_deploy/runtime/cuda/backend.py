@@ -23,13 +23,15 @@ class CudaBackend:
 
     Attributes:
         version: Version of the library that runs it.
+        plan: What it runs. Profilers make execution contexts of their own from it, while nothing else is under way.
+        device: The GPU.
         takes_device_arrays: True: arrays of other libraries on the GPU are inputs too.
     """
 
     takes_device_arrays = True
 
     def __init__(self, plan: Plan, device: Cuda, version: str, in_flight: int) -> None:
-        self.version, self._plan, self._device, self._in_flight = version, plan, device, in_flight
+        self.version, self.plan, self.device, self._in_flight = version, plan, device, in_flight
         self._lanes: list[Lane] = []
         self._works: dict[int, weakref.ref[CudaWork]] = {}
         self._last: Lane | None = None
@@ -48,14 +50,14 @@ class CudaBackend:
             UsageError: Submitted runs still hold the engine, or a device array does not fit.
             CudaError: The run failed.
         """
-        device, lane = self._device, self._lanes[0]
+        device, lane = self.device, self._lanes[0]
         before = device.enter()
         try:
             if self._works or lane.running:
-                self._require_idle()
+                self.require_idle()
             first = next(iter(inputs.values()))
             if isinstance(first, np.ndarray):
-                lane.start(inputs, batch_of(self._plan.manifest.graph, inputs), None)
+                lane.start(inputs, batch_of(self.plan.manifest.graph, inputs), None)
             else:
                 lane.start_on_device(lane.take(inputs), None)
             return lane.finish()
@@ -68,14 +70,14 @@ class CudaBackend:
         Raises:
             UsageError: As many are under way as there may be, or a device array does not fit.
         """
-        with self._device.current():
+        with self.device.current():
             lane = self._free_lane()
-            work = CudaWork(self._device, lane)
+            work = CudaWork(self.device, lane)
             first = next(iter(inputs.values()))
             taken = None if isinstance(first, np.ndarray) else lane.take(inputs)
             try:
                 if taken is None:
-                    lane.start(inputs, batch_of(self._plan.manifest.graph, inputs), self._last or lane)
+                    lane.start(inputs, batch_of(self.plan.manifest.graph, inputs), self._last or lane)
                 else:
                     lane.start_on_device(taken, self._last or lane)
             except CudaError as error:
@@ -85,30 +87,45 @@ class CudaBackend:
 
     def input_buffer(self, name: str, batch: int) -> npt.NDArray[Any]:
         """The array that `run` sends to the GPU; what is written there need not be copied."""
-        with self._device.current():
+        with self.device.current():
             if self._works or self._lanes[0].running:
-                self._require_idle()
+                self.require_idle()
             return next(t.array for t in self._lanes[0].host_side(batch).inputs if t.name == name)
 
     def memory(self) -> MemoryReport:
         """What the engine takes."""
         return MemoryReport(
-            plan=self._plan.memory,
-            scratch=self._plan.scratch.nbytes,
+            plan=self.plan.memory,
+            scratch=self.plan.scratch.nbytes,
             device=sum(lane.device_bytes() for lane in self._lanes),
             host=sum(lane.host_bytes() for lane in self._lanes),
         )
 
     def notes(self) -> tuple[str, ...]:
         """What is worth knowing about how it runs."""
-        return tuple(self._plan.notes)
+        return tuple(self.plan.notes)
+
+    def require_idle(self) -> None:
+        """Make sure that nothing is under way: whoever uses the plan beside `run` needs its scratch memory.
+
+        Raises:
+            UsageError: Results of submitted runs were not taken yet.
+        """
+        waiting = sum(self._is_awaited(lane) for lane in self._lanes)
+        if waiting:
+            raise UsageError(
+                f"{waiting} submitted {'run is' if waiting == 1 else 'runs are'} still in flight",
+                fix="take their results before the next infer",
+            )
+        for lane in self._lanes:
+            self._reclaim(lane)
 
     def close(self) -> None:
         """Wait for what is under way, and free everything. Also happens when the backend is forgotten."""
         self._finalizer()
 
     def _add_lane(self) -> Lane:
-        lane = Lane(self._plan, self._device, self._lanes)
+        lane = Lane(self.plan, self.device, self._lanes)
         self._lanes.append(lane)
         return lane
 
@@ -135,16 +152,6 @@ class CudaBackend:
         self._works.pop(id(lane), None)
         if lane.running:
             lane.finish()
-
-    def _require_idle(self) -> None:
-        waiting = sum(self._is_awaited(lane) for lane in self._lanes)
-        if waiting:
-            raise UsageError(
-                f"{waiting} submitted {'run is' if waiting == 1 else 'runs are'} still in flight",
-                fix="take their results before the next infer",
-            )
-        for lane in self._lanes:
-            self._reclaim(lane)
 
 
 class CudaWork:

@@ -36,6 +36,11 @@ class Binding:
         self._graph: Graph | None = None
         self._handle: Any = None
 
+    @property
+    def recorded(self) -> bool:
+        """Whether it runs as a CUDA graph."""
+        return self._handle is not None
+
     def enqueue(self) -> None:
         """Put one run on the stream.
 

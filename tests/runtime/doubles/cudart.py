@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,7 +76,7 @@ class Cudart:
         values = {"cudaMemGetInfo": 2, "cudaGraphGetNodes": 2, "cudaGetDeviceCount": 1, "cudaDeviceGetAttribute": 1,
                   "cudaMalloc": 1, "cudaHostAlloc": 1, "cudaHostGetDevicePointer": 1, "cudaStreamCreateWithFlags": 1,
                   "cudaEventCreateWithFlags": 1, "cudaStreamEndCapture": 1, "cudaGraphInstantiate": 1,
-                  "cudaPointerGetAttributes": 1}  # fmt: skip
+                  "cudaPointerGetAttributes": 1, "cudaEventElapsedTime": 1}  # fmt: skip
         return (_error(error), *[None] * values.get(name, 0))
 
     def _break_capture(self) -> bool:
@@ -223,17 +224,36 @@ class Cudart:
             self.world.enqueue(found, Wait(marked.stream, marked.ticket))
 
     def _call_cudaEventCreateWithFlags(self, flags: int) -> Any:
-        assert flags == real.cudaEventDisableTiming, "an event that takes the time makes streams wait"
+        timed = flags != real.cudaEventDisableTiming
+        assert self.world.timed or not timed, "an event that takes the time makes streams wait"
         handle = self.world.new_handle()
-        self.world.events[handle] = Event(self.world.need_context())
+        self.world.events[handle] = Event(self.world.need_context(), timed=timed)
         return real.cudaEvent_t(handle)
 
     def _call_cudaEventRecord(self, event: Any, stream: Any) -> Any:
         found, marked = self._stream(stream), self.world.events.get(int(event))
         if isinstance(found, str) or marked is None:
             return "cudaErrorInvalidResourceHandle"
-        self.world.enqueue(found, None)
+
+        def stamp() -> None:
+            marked.passed = time.perf_counter()
+
+        self.world.enqueue(found, stamp if marked.timed else None)
         marked.stream, marked.ticket = found, found.enqueued
+
+    def _call_cudaEventSynchronize(self, event: Any) -> Any:
+        marked = self.world.events.get(int(event))
+        if marked is None or marked.stream is None:
+            return "cudaErrorInvalidResourceHandle"
+        self.world.advance(marked.stream, marked.ticket)
+
+    def _call_cudaEventElapsedTime(self, start: Any, end: Any) -> Any:
+        first, second = (self.world.events.get(int(event)) for event in (start, end))
+        if first is None or second is None or not (first.timed and second.timed):
+            return "cudaErrorInvalidResourceHandle"
+        if first.passed is None or second.passed is None:
+            return "cudaErrorNotReady"
+        return (second.passed - first.passed) * 1000
 
     def _call_cudaEventDestroy(self, event: Any) -> Any:
         return None if self.world.events.pop(int(event), None) else "cudaErrorInvalidResourceHandle"

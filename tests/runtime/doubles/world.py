@@ -61,11 +61,13 @@ class Stream:
 
 @dataclass
 class Event:
-    """The end of a stream as it was when the event was recorded."""
+    """The end of a stream as it was when the event was recorded; `passed` is when the stream came there, in seconds."""
 
     context: int
     stream: Stream | None = None
     ticket: int = 0
+    timed: bool = False
+    passed: float | None = None
 
 
 class World:
@@ -75,10 +77,13 @@ class World:
         integrated: Whether the GPU shares the host's memory.
         interleaved: Whether streams advance in turns when one is waited for; else only that one and what it waits for.
         total: Device memory in bytes.
+        timed: Whether events may take the time, which measurements want and which makes streams wait.
     """
 
-    def __init__(self, *, integrated: bool = False, interleaved: bool = False, total: int = 1 << 30) -> None:
-        self.integrated, self.interleaved, self.total = integrated, interleaved, total
+    def __init__(
+        self, *, integrated: bool = False, interleaved: bool = False, total: int = 1 << 30, timed: bool = False
+    ) -> None:
+        self.integrated, self.interleaved, self.total, self.timed = integrated, interleaved, total, timed
         self.lock = threading.RLock()
         self.blocks: dict[int, Block] = {}
         self.mapped: dict[int, Block] = {}

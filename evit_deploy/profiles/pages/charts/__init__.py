@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Charts for the pages: each file draws one kind, as inline SVG."""

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``evit-deploy report``: all pages again from what is recorded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evit_deploy.errors import ArtifactError, UsageError
+from evit_deploy.profiles.pages.index import Unreadable, reason, write_index
+from evit_deploy.profiles.pages.page import write_page
+from evit_deploy.profiles.reading import REPORT, recorded_folders
+
+
+@dataclass(frozen=True)
+class Remade:
+    """What was written.
+
+    Attributes:
+        index: Path of the index.
+        pages: Paths of the pages.
+        broken: Folders whose records cannot be read; their pages are as they were.
+    """
+
+    index: Path
+    pages: tuple[Path, ...]
+    broken: tuple[Unreadable, ...]
+
+
+def remake(profiles: Path, names: Sequence[str] = ()) -> Remade:
+    """Make pages again, and the index.
+
+    Args:
+        profiles: Folder of all profiles.
+        names: Engines whose pages are wanted: names in `profiles`, or folders; none for all.
+
+    Raises:
+        UsageError: There is no such profile, or a page cannot be written.
+        ArtifactError: Records of an engine that was named are damaged. Without names, they are left out.
+    """
+    broken: dict[str, Unreadable] = {}
+    if names:
+        pages = [write_page(folder) for folder in [_find(profiles, name) for name in names]]
+    else:
+        pages = list(_every_page(profiles, broken))
+    index, unreadable = write_index(profiles)
+    broken.update({item.name: item for item in unreadable})
+    return Remade(index, tuple(pages), tuple(broken.values()))
+
+
+def _every_page(profiles: Path, broken: dict[str, Unreadable]) -> Iterator[Path]:
+    for folder in recorded_folders(profiles):
+        if (folder / REPORT).is_file():
+            try:
+                yield write_page(folder)
+            except ArtifactError as error:
+                broken[folder.name] = Unreadable(folder.name, reason(error))
+
+
+def _find(profiles: Path, name: str) -> Path:
+    for folder in (profiles / name, Path(name)):
+        if name and (folder / REPORT).is_file():
+            return folder
+    there = [folder.name for folder in recorded_folders(profiles) if (folder / REPORT).is_file()]
+    near = difflib.get_close_matches(Path(name).name, there, n=3, cutoff=0.3) or there[:5]
+    raise UsageError(
+        f"there is no profile '{name}' in {profiles}",
+        found=f"{', '.join(near)} there" if near else "nothing there yet",
+        expected=f"a folder with {REPORT}",
+        fix="evit-deploy profile ENGINE",
+    )
