@@ -41,7 +41,11 @@ def test_wheel_holds_code_and_data_and_nothing_else(wheel):
         "evit_deploy/data/ade20k_classes.txt",
         "evit_deploy/models/demo/b0-seg.safetensors",
         "evit_deploy/models/demo/b1-seg.safetensors",
-        *(f"evit_deploy/profiles/{path.name}" for path in (ROOT / "evit_deploy" / "profiles").glob("*.html")),
+        *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "evit_deploy/profiles/pages").glob("*.html"))),
+        *(
+            f"evit_deploy/profiles/predict/{name}"
+            for name in ("calibration.json", "published.json", "zoo_plans.json.xz")
+        ),
         *(f"evit_deploy/cli/web/{name}" for name in web),
         "evit_deploy/profiles/selftest.tar.xz",
     ):

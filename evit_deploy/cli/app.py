@@ -10,14 +10,19 @@ import typer
 
 import evit_deploy
 from evit_deploy.cli import (
+    advise,
     agent,
     build,
+    compare,
     demo_sam,
     doctor,
+    eval,  # noqa: A004  the command is called so
     export,
     inspect,
     models,
+    predict,
     profile,
+    report,
     run,
     selftest,
     sign,
@@ -61,6 +66,9 @@ def options(
     state.debug = debug
 
 
-for module in (models, targets, doctor, selftest, export, build, sign, verify, profile, inspect, run, demo_sam):
+_BEFORE = (models, targets, doctor, advise, predict, selftest)
+_ARTIFACTS = (export, build, sign)
+_ENGINES = (verify, profile, eval, compare, report, inspect, run, demo_sam)
+for module in (*_BEFORE, *_ARTIFACTS, *_ENGINES):
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.command)
 app.command("agent", hidden=True)(agent.command)
