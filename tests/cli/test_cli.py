@@ -33,8 +33,8 @@ from tests.conftest import require
 from tests.manifest.sample import entries, snapshot
 
 COMMANDS = (
-    "models", "targets", "doctor", "advise", "predict", "selftest", "export", "build", "sign", "verify", "profile", "eval",
-    "compare", "report", "inspect", "run", "demo-sam",
+    "models", "targets", "doctor", "advise", "predict", "selftest", "export", "build", "sign", "verify", "profile",
+    "eval", "compare", "report", "inspect", "run", "demo-sam",
 )  # fmt: skip
 HEAVY = {
     "torch", "onnx", "onnxruntime", "openvino", "tensorrt_rtx", "cv2", "PIL", "huggingface_hub", "rich.progress",
