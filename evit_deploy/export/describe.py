@@ -118,6 +118,21 @@ def _no_photo(frames: Sequence[Frame]) -> str | None:
     return "Agreement was proven on drawn scenes only: no installed package ships a photo; --images DIR takes your own."
 
 
+def graph_info(file: str, plan: Plan, graph: onnx.ModelProto) -> GraphInfo:
+    """What a manifest says about an exported graph."""
+    return GraphInfo(
+        file=file,
+        opset=plan.opset,
+        precision="fp32",
+        resolution=plan.resolution,
+        batch=plan.batch,
+        input=plan.input,
+        output=plan.output,
+        inputs=tensors(graph.graph.input),
+        outputs=tensors(graph.graph.output),
+    )
+
+
 def tensors(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
     """Inputs or outputs of a graph; open dimensions are -1."""
     return tuple(_tensor(value) for value in values)

@@ -10,14 +10,14 @@ from pathlib import Path
 import onnx
 
 from evit_deploy.agreement import BUDGETS, require
-from evit_deploy.export.describe import A_BUG, artifact_key, describe, runner, tensors
+from evit_deploy.export.describe import A_BUG, artifact_key, describe, graph_info, runner
 from evit_deploy.export.graph import FORM, LOGITS, trace_deployed
-from evit_deploy.export.options import INPUTS, OUTPUTS, ExportOptions, Plan, make_plan, preprocess_rules
+from evit_deploy.export.options import INPUTS, OUTPUTS, ExportOptions, make_plan, preprocess_rules
 from evit_deploy.export.peaks import record_peaks
 from evit_deploy.export.reference import choose_frames, make_reference
 from evit_deploy.export.sam.export import export_sam
 from evit_deploy.export.trace import check_graph, hide_output
-from evit_deploy.manifest import Agreement, Bundle, GraphInfo, Manifest, read_existing, write_artifact
+from evit_deploy.manifest import Agreement, Bundle, Manifest, read_existing, write_artifact
 from evit_deploy.models.build import build_model
 from evit_deploy.models.weights import load_weights, resolve_weights
 from evit_deploy.models.zoo import find_model
@@ -84,7 +84,7 @@ def export_graph(
             hide_output(graph, LOGITS)
             check_graph(graph, plan.opset)
         onnx.save(graph, writer.folder / GRAPH)
-        manifest = describe(key, plan.spec, weights, frames, _graph_info(plan, graph))
+        manifest = describe(key, plan.spec, weights, frames, graph_info(GRAPH, plan, graph))
         with progress("verify", len(frames)) as step:
             agreement = _verify_graph(everything, manifest, reference, step.advance)
         require(agreement, f"the exported graph of {plan.spec.name}", A_BUG)
@@ -94,17 +94,3 @@ def export_graph(
 def _verify_graph(graph: bytes, manifest: Manifest, reference: Reference, advance: Callable[[], None]) -> Agreement:
     """Compare a graph that also gives its logits, run by ONNX Runtime on the CPU, with PyTorch."""
     return verify(runner(graph), manifest, reference, BUDGETS["fp32"], advance)
-
-
-def _graph_info(plan: Plan, graph: onnx.ModelProto) -> GraphInfo:
-    return GraphInfo(
-        file=GRAPH,
-        opset=plan.opset,
-        precision="fp32",
-        resolution=plan.resolution,
-        batch=plan.batch,
-        input=plan.input,
-        output=plan.output,
-        inputs=tensors(graph.graph.input),
-        outputs=tensors(graph.graph.output),
-    )

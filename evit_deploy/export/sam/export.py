@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.data.images import Frame
-from evit_deploy.export.describe import A_BUG, artifact_key, describe, model_info, runner, tensors, warnings_of
+from evit_deploy.export.describe import A_BUG, artifact_key, describe, graph_info, model_info, runner, warnings_of
 from evit_deploy.export.options import MAX_BATCH, ExportOptions, Plan, make_sam_plan, preprocess_rules
 from evit_deploy.export.sam.decoder import trace_decoder
 from evit_deploy.export.sam.encoder import EncoderPeaks, trace_encoder
@@ -25,7 +26,6 @@ from evit_deploy.export.sam.reference import (
 from evit_deploy.manifest import (
     Agreement,
     Bundle,
-    GraphInfo,
     WeightsInfo,
     content_key,
     read_artifact,
@@ -58,13 +58,19 @@ class _Source:
     frame: tuple[int, int] | None
 
     @property
+    def plans(self) -> dict[str, Plan]:
+        """What each part is made to."""
+        output = "pixels" if self.frame else "masks"
+        decoder = replace(self.plan, resolution=(FRAME, FRAME), batch=(1, MAX_BATCH), input="prompts", output=output)
+        return {ENCODER: self.plan, DECODER: decoder}
+
+    @property
     def keys(self) -> dict[str, str]:
         """Key of each part: what changes one part only does not make the other one anew."""
-        same = {"plan": self.plan, "weights": self.weights, "frames": self.frames, "form": FORM}
-        decoded = replace(self.plan, batch=(1, MAX_BATCH), input="prompts", output="pixels" if self.frame else "masks")
+        own: dict[str, dict[str, Any]] = {ENCODER: {}, DECODER: {"frame": self.frame}}
         return {
-            ENCODER: artifact_key(**same, part=ENCODER),  # type: ignore[arg-type]
-            DECODER: artifact_key(**same | {"plan": decoded}, part=DECODER, frame=self.frame),  # type: ignore[arg-type]
+            part: artifact_key(plan, self.weights, self.frames, form=FORM, part=part, **own[part])
+            for part, plan in self.plans.items()
         }
 
 
@@ -147,17 +153,15 @@ def _write_encoder(
         graph = trace_encoder(
             model, preprocess_rules(plan.spec), plan.input, peaks=peaks, opset=plan.opset, batch=plan.batch
         )
-    _write_part(source, ENCODER, folder, graph, plan, pictures, progress)
+    _write_part(source, ENCODER, folder, graph, pictures, progress)
 
 
 def _write_decoder(
     source: _Source, folder: Path, model: SegmentAnything, prompts: PromptReference, progress: Progress
 ) -> None:
-    output = "pixels" if source.frame else "masks"
-    plan = replace(source.plan, resolution=(FRAME, FRAME), batch=(1, MAX_BATCH), input="prompts", output=output)
     with progress("trace the decoder"):
-        graph = trace_decoder(model, source.frame, plan.opset)
-    _write_part(source, DECODER, folder, graph, plan, prompts, progress)
+        graph = trace_decoder(model, source.frame, source.plan.opset)
+    _write_part(source, DECODER, folder, graph, prompts, progress)
 
 
 def _write_part(
@@ -165,13 +169,13 @@ def _write_part(
     name: str,
     folder: Path,
     graph: onnx.ModelProto,
-    plan: Plan,
     reference: Reference | PromptReference,
     progress: Progress,
 ) -> None:
     """Check one graph and write it."""
+    plan = source.plans[name]
     manifest = describe(
-        source.keys[name], plan.spec, source.weights, source.frames, _graph_info(f"{name}.onnx", plan, graph)
+        source.keys[name], plan.spec, source.weights, source.frames, graph_info(f"{name}.onnx", plan, graph)
     )
     with write_artifact(folder) as writer:
         onnx.save(graph, writer.folder / manifest.graph.file)
@@ -180,20 +184,6 @@ def _write_part(
             agreement = verify(runner(graph.SerializeToString()), manifest, reference, BUDGETS["fp32"], step.advance)
         require(agreement, f"the exported {name} of {plan.spec.name}", A_BUG)
         writer.commit(replace(manifest, agreement=agreement))
-
-
-def _graph_info(file: str, plan: Plan, graph: onnx.ModelProto) -> GraphInfo:
-    return GraphInfo(
-        file=file,
-        opset=plan.opset,
-        precision="fp32",
-        resolution=plan.resolution,
-        batch=plan.batch,
-        input=plan.input,
-        output=plan.output,
-        inputs=tensors(graph.graph.input),
-        outputs=tensors(graph.graph.output),
-    )
 
 
 def _runs(plan: Plan, reference: Reference | PromptReference) -> int | None:
