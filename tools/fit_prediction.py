@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -22,13 +23,14 @@ from evit_deploy.profiles.predict.fit import (
     Row,
     fit,
     held_out,
+    make_row,
     margin,
     orin,
     predicted,
 )
 from evit_deploy.profiles.predict.machine import conditions
 from evit_deploy.profiles.predict.prediction import Conditions
-from evit_deploy.profiles.predict.published import a100_rows, orin_rows
+from evit_deploy.profiles.predict.published import a100_rows, orin_rows, published
 
 COVERAGE = 0.9
 SOURCE = "latencies published in the README.md files of mit-han-lab/efficientvit at commit de7d773"
@@ -45,6 +47,7 @@ def main() -> None:
     ours = partial(fit, machine=machine)
     by_family = held_out(rows, machine, lambda row: row.family, ours)
     constants, there = fit_a100(constants)
+    print_classifiers(constants)
     margins = {"orin": margin(by_family, COVERAGE), "a100": margin(there, COVERAGE)}
     record = {
         "fitted": datetime.now(timezone.utc).date().isoformat(),
@@ -89,6 +92,16 @@ def fit_a100(constants: Constants) -> tuple[Constants, np.ndarray[tuple[int], np
         errors = Errors.of(held_out(rows, there, lambda row: row.name, partial(copies, machine=there)))
         print(f"{variant}: row held out: median {errors.median:.1%}, worst {errors.worst:.1%}")
     return found, ratios
+
+
+def print_classifiers(constants: Constants) -> None:
+    """Throughput of classifiers on an A100, published without a batch size: nothing is fitted to it."""
+    machine = conditions("a100")
+    print("\n| classifier | published img/s | predicted at batch 16 | at batch 64 |\n|---|---|---|---|")
+    for row in (row for row in published() if row.a100_img_s is not None and row.a100_batch is None):
+        found = (make_row(row.model, row.size, math.nan, batch) for batch in (16, 64))
+        rates = " | ".join(f"{1000 / predicted(each, machine, constants):.0f}" for each in found)
+        print(f"| {row.model} {row.size} | {row.a100_img_s:.0f} | {rates} |")
 
 
 if __name__ == "__main__":

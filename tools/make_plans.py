@@ -22,8 +22,9 @@ from evit_deploy.models.zoo import ModelSpec, find_model
 from evit_deploy.profiles.advise.choice import candidates
 from evit_deploy.profiles.predict.cost import Work
 from evit_deploy.profiles.predict.fit import DECODER, PLANS
+from evit_deploy.profiles.predict.plans import maker
 from evit_deploy.profiles.predict.published import graphs
-from evit_deploy.profiles.predict.sources import key_of, maker, model_subjects
+from evit_deploy.profiles.predict.sources import key_of, model_subjects
 from evit_deploy.profiles.predict.store import write_shipped
 from evit_deploy.profiles.predict.subject import Subject
 

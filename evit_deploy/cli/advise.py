@@ -35,6 +35,8 @@ def command(
     from evit_deploy.profiles.advise import Wanted, advise
 
     wanted = Wanted(target, parse_budget(budget), task, dataset, mode, variant)
+    if out is not None and (not out.name or out.is_dir()):
+        raise UsageError(f"{out} is a folder", expected="a file to draw into, such as --out frontier.svg")
     found = advise(wanted, workspace, Bars())
     if out is not None:
         _draw(found, out)
@@ -66,7 +68,9 @@ def _print_advice(advice: Advice) -> None:
     headers = ["", "model", "resolution", "precision", "accuracy %", "ms", "interval", "latency is", "budget"]
     print_table(headers, [_row(advice, choice) for choice in advice.choices])
     typer.echo("\n* frontier: nothing is both faster and more accurate")
-    if advice.chosen:
+    if advice.chosen is None:
+        typer.secho("\nnothing of known accuracy is within the budget", bold=True)
+    else:
         chosen = advice.chosen
         typer.secho(
             f"\nmost accurate within the budget: {chosen.model} at {chosen.size}, {chosen.accuracy:.2f} %, "

@@ -19,7 +19,7 @@ from evit_deploy.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from evit_deploy.profiles.predict import Prediction, Terms, WhatIf
+    from evit_deploy.profiles.predict import KernelTime, Prediction, Terms, WhatIf
 
 _NAME = 48
 
@@ -50,35 +50,23 @@ def command(
     json: Json = False,
 ) -> None:
     """Predict the latency on a machine that is not at hand. A prediction, not a measurement."""
-    from evit_deploy.profiles.predict import Asked, predict, predict_changes
+    from evit_deploy.profiles.predict import PREDICTED, Asked, predict_changes
 
     keep_freed_memory()
     asked = Asked(
         target=target, mode=mode, variant=variant, resolution=parse_resolution(resolution), output=output, batch=batch,
         plain=plain,
     )  # fmt: skip
-    found = predict(what, workspace, asked, Bars())
-    changes = predict_changes(what, workspace, asked, what_if or (), Bars())
+    found, changes = predict_changes(what, workspace, asked, what_if or (), Bars())
     if json:
-        return print_json(
-            {
-                "predictions": [item.to_json() for item in found.parts],
-                "total_ms": found.ms,
-                "what_if": [
-                    {
-                        "change": item.change,
-                        "total_ms": item.whole.ms,
-                        "low_ms": item.whole.low_ms,
-                        "high_ms": item.whole.high_ms,
-                    }
-                    for item in changes
-                ],
-            }
-        )
+        changed = [{"change": one.change, **one.whole.to_json()} for one in changes]
+        parts = [one.to_json() for one in found.parts]
+        return print_json({**found.to_json(), "predictions": parts, "what_if": changed})
     for item in found.parts:
         _print_prediction(item, kernels)
     if len(found.parts) > 1:
-        typer.echo(f"\nall of it, one prompt: {found.ms:.2f} ms per frame ({found.low_ms:.2f} to {found.high_ms:.2f})")
+        whole = f"{found.ms:.2f} ms per frame ({found.low_ms:.2f} to {found.high_ms:.2f})"
+        typer.echo(f"\nall of it, one prompt: {whole}: {PREDICTED}")
     if changes:
         _print_changes(found.ms, changes)
 
@@ -87,46 +75,56 @@ def _print_prediction(item: Prediction, count: int) -> None:
     """One graph: the number, its breakdown, the slowest kernels, and what to know."""
     from evit_deploy.profiles.predict import PREDICTED
 
-    machine, (height, width) = item.conditions, item.resolution
-    mode = f", {machine.mode}" if machine.mode else ""
-    typer.echo(
-        f"{item.subject}, {item.precision.upper()}, {height}x{width}, batch {item.batch}, {item.input} to {item.output}"
-    )
-    typer.echo(
-        f"{machine.target} {machine.variant}{mode}: {machine.multiprocessors} multiprocessors, "
-        f"{_clock(machine.clock_mhz)}, {machine.bandwidth_gbs:g} GB/s, {machine.fp16_tflops:.1f} TFLOP/s FP16"
-    )
-    share = (
-        ""
-        if item.coverage is None
-        else f", {item.coverage:.0%} of held-out published latencies lie in such an interval"
-    )
+    typer.echo(_graph_words(item))
+    typer.echo(_machine_words(item))
+    share = ""
+    if item.coverage is not None:
+        share = (
+            f", {item.coverage:.0%} of held-out published latencies of the reference's graphs lie in such an interval"
+        )
     interval = f"{item.low_ms:.2f} to {item.high_ms:.2f} ms{share}"
     typer.secho(f"\n{item.ms:.2f} ms per run, {item.fps:.0f} frames/s: {PREDICTED}\n{interval}\n", bold=True)
     rows = [_row(name, terms, item.ms) for name, terms in item.stages.items() if terms.total]
-    print_table(
-        ["stage", "ms", "share", "traffic", "arithmetic", "launches", "copies"],
-        [*rows, _row("all", item.terms, item.ms)],
-    )
+    headers = ["stage", "ms", "share", "traffic", "arithmetic", "launches", "copies"]
+    print_table(headers, [*rows, _row("all", item.terms, item.ms)])
     if count:
-        typer.echo()
-        slowest = sorted(item.kernels, key=lambda one: -one.ms)[:count]
-        headers = ["kernel", "computes", "ms", "bound by", "MB", "GFLOP"]
-        print_table(
-            headers,
-            [
-                [str(one.number), _short(", ".join(one.layers) or one.name), f"{one.ms:.3f}", one.bound,
-                 f"{one.bytes / 1e6:.2f}", f"{one.flops / 1e9:.2f}"]
-                for one in slowest
-            ],
-        )  # fmt: skip
+        _print_kernels(sorted(item.kernels, key=lambda one: -one.ms)[:count])
     typer.echo(f"\nplan of {len(item.kernels)} kernels: {item.plan}")
     for note in item.notes:
         typer.echo(f"note: {note}")
 
 
+def _graph_words(item: Prediction) -> str:
+    height, width = item.resolution
+    return (
+        f"{item.subject}, {item.precision.upper()}, {height}x{width}, batch {item.batch}, {item.input} to {item.output}"
+    )
+
+
+def _machine_words(item: Prediction) -> str:
+    machine = item.conditions
+    mode = f", {machine.mode}" if machine.mode else ""
+    clock = "clock unknown" if machine.clock_mhz is None else f"{machine.clock_mhz:.0f} MHz"
+    return (
+        f"{machine.target} {machine.variant}{mode}: {machine.multiprocessors} multiprocessors, {clock}, "
+        f"{machine.bandwidth_gbs:g} GB/s, {machine.peak_tflops:.1f} TFLOP/s in {item.precision.upper()}"
+    )
+
+
+def _print_kernels(slowest: list[KernelTime]) -> None:
+    typer.echo()
+    rows = [
+        [str(one.number), _short(", ".join(one.layers) or one.name), f"{one.ms:.3f}", one.bound,
+         f"{one.bytes / 1e6:.2f}", f"{one.flops / 1e9:.2f}"]
+        for one in slowest
+    ]  # fmt: skip
+    print_table(["kernel", "computes", "ms", "bound by", "MB", "GFLOP"], rows)
+
+
 def _print_changes(ms: float, changes: tuple[WhatIf, ...]) -> None:
-    typer.echo("\nwhat if:\n")
+    from evit_deploy.profiles.predict import PREDICTED
+
+    typer.echo(f"\nwhat if, {PREDICTED}:\n")
     rows = [
         [change.change, f"{one.ms:.2f}", f"{one.ms - ms:+.2f}", f"{one.low_ms:.2f} to {one.high_ms:.2f}"]
         for change, one in ((change, change.whole) for change in changes)
@@ -137,10 +135,6 @@ def _print_changes(ms: float, changes: tuple[WhatIf, ...]) -> None:
 def _row(name: str, terms: Terms, whole: float) -> list[str]:
     parts = (terms.traffic, terms.arithmetic, terms.launches, terms.copies)
     return [name, f"{terms.total:.2f}", f"{terms.total / whole:.0%}", *(f"{part:.2f}" for part in parts)]
-
-
-def _clock(mhz: float | None) -> str:
-    return "clock unknown" if mhz is None else f"{mhz:.0f} MHz"
 
 
 def _short(text: str) -> str:

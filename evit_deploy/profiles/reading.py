@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evit_deploy.errors import ArtifactError, UsageError
-from evit_deploy.manifest import Agreement
+from evit_deploy.manifest import ENCODER, Agreement, Manifest
 from evit_deploy.profiles.decode import decode
 from evit_deploy.profiles.evaluate.record import VERSION as EVALUATION_VERSION
 from evit_deploy.profiles.evaluate.record import Evaluation
@@ -141,7 +141,7 @@ def read_evaluation(path: Path) -> Evaluated:
 def _report(data: dict[str, Any]) -> Report:
     _require_version(data, "report", REPORT_VERSION)
     if "works" not in data:
-        return decode(ProfileReport, data)
+        return _of_engine(decode(ProfileReport, data))
     agreement = data["agreement"]
     verdict = {
         "bundle": data["manifest"],
@@ -149,7 +149,31 @@ def _report(data: dict[str, Any]) -> Report:
         "parts": agreement["parts"],
         "whole": agreement,
     }
-    return decode(PartsReport, {**data, "verdict": verdict})
+    return _of_parts(decode(PartsReport, {**data, "verdict": verdict}))
+
+
+def _of_engine(report: ProfileReport) -> ProfileReport:
+    """Hold a report to what all its readers rely on; ValueError otherwise."""
+    if not report.latencies:
+        raise ValueError("nothing was timed")
+    _require_engine(report.manifest)
+    return report
+
+
+def _of_parts(report: PartsReport) -> PartsReport:
+    """The same of an engine of several parts."""
+    if len(report.works) < 2:
+        raise ValueError("image encoder and mask decoder were not both timed")
+    if ENCODER not in report.verdict.manifests:
+        raise ValueError(f"there is no part '{ENCODER}'")
+    for manifest in report.verdict.manifests.values():
+        _require_engine(manifest)
+    return report
+
+
+def _require_engine(manifest: Manifest) -> None:
+    if manifest.engine is None:
+        raise ValueError(f"the manifest of {manifest.model.name} is not of an engine")
 
 
 def _verified(data: dict[str, Any]) -> Verified:
@@ -201,7 +225,7 @@ def _read(path: Path, convert: Callable[[dict[str, Any]], T], command: str) -> T
         raise ArtifactError(
             f"{path}: {error.what}", found=error.found, expected=error.expected, fix=error.fix
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         words = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ArtifactError(
             f"{path} is damaged, or of another version", found=words, fix=f"{command} writes it again"

@@ -16,7 +16,7 @@ def test_a_prediction_is_called_one(evit: Program) -> None:
     answer = evit("predict", "b1-seg", "--target", "orin", "--kernels", "2")
     assert answer.code == 0, answer.err
     assert "predicted, not measured" in answer.out
-    assert "90% of held-out published latencies lie in such an interval" in answer.out
+    assert "90% of held-out published latencies of the reference's graphs lie in such an interval" in answer.out
     for word in (
         "stem",
         "stage 1",
@@ -38,6 +38,8 @@ def test_json(evit: Program) -> None:
     )
     data = json.loads(answer.out)
     (found,) = data["predictions"]
+    assert [one["kind"] for one in (data, *data["what_if"])] == ["predicted, not measured"] * 3
+    assert data["low_ms"] < data["total_ms"] < data["high_ms"]
     assert found["kind"] == "predicted, not measured"
     assert 15 < found["ms"] < 30
     assert found["low_ms"] < found["ms"] < found["high_ms"]
@@ -47,7 +49,7 @@ def test_json(evit: Program) -> None:
 
 def test_segment_anything(evit: Program) -> None:
     answer = evit("predict", "l0-sam", "--target", "orin", "--kernels", "0")
-    assert answer.out.count("predicted, not measured") == 2
+    assert answer.out.count("predicted, not measured") == 3
     assert "all of it, one prompt" in answer.out
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evit_deploy.manifest import ENCODER, EngineInfo, Manifest
+from evit_deploy.models.zoo import MODELS
 from evit_deploy.profiles.evaluate.record import DatasetInfo, Evaluation, Speed
 from evit_deploy.profiles.evaluate.task import Score
 from evit_deploy.profiles.files import write_json
@@ -47,10 +48,10 @@ def make_manifest(model: str = "b0-seg", target: str = "cpu", precision: str = "
     manifest = sample_manifest("engine")
     assert manifest.engine is not None
     engine: EngineInfo = replace(manifest.engine, target=target, precision=precision)
-    graph = {"batch": (1, 1), **graph}
-    return replace(
-        manifest, engine=engine, model=replace(manifest.model, name=model), graph=replace(manifest.graph, **graph)
-    )
+    task = MODELS[model].task
+    graph = {"batch": (1, 1), "output": {"seg": "classes", "cls": "logits", "sam": "embedding"}[task], **graph}
+    info = replace(manifest.model, name=model, task=task)
+    return replace(manifest, engine=engine, model=info, graph=replace(manifest.graph, **graph))
 
 
 def make_report(

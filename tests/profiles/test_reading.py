@@ -166,6 +166,41 @@ def test_any_damage_is_words_or_harmless(tmp_path_factory: Any, whole: dict[str,
         assert str(path) in str(error)
 
 
+def change(data: dict[str, Any], place: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """A copy with another value at a place."""
+    copy = json.loads(json.dumps(data))
+    part = copy
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("whole", "place", "value", "words"),
+    [
+        (FULL, ("latencies",), [], "nothing was timed"),
+        (FULL, ("latencies", 0, "samples_ms"), [], "'engine infer' are not all positive"),
+        (FULL, ("latencies", 0, "samples_ms", 3), None, "'engine infer' are not all positive"),
+        (FULL, ("latencies", 0, "samples_ms", 3), -1.0, "'engine infer' are not all positive"),
+        (FULL, ("latencies", 0, "samples_ms", 3), 10**400, "is damaged"),
+        (FULL, ("latencies", 0, "frames"), 0, "of one frame or more"),
+        (FULL, ("manifest", "engine"), None, "not of an engine"),
+        (PARTS, ("works",), [], "were not both timed"),
+        (PARTS, ("parts",), {}, "there is no part 'encoder'"),
+        (PARTS, ("parts", "decoder", "engine"), None, "not of an engine"),
+    ],
+)
+def test_what_no_measurement_gives(
+    tmp_path: Path, whole: dict[str, Any], place: tuple[Any, ...], value: Any, words: str
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(change(whole, place, value)))
+    with pytest.raises(ArtifactError) as caught:
+        read_report(path)
+    assert words in str(caught.value)
+
+
 def test_a_comparison_is_read(tmp_path: Path) -> None:
     path = tmp_path / "agreement.json"
     path.write_text(json.dumps(verified()))

@@ -25,6 +25,9 @@ _METRIC_NAMES = {
 }
 """The kind of data set and the name of the metric in an evaluation. COCO mAP depends on whose boxes are the prompts."""
 
+_OUTPUTS = {"seg": "classes", "cls": "logits", "sam": "embedding"}
+"""What `export` makes a model of a task give, if nothing else is asked for."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -55,7 +58,7 @@ def measured_choices(profiles: Path, target: str, machine: Conditions | None, wa
         candidate = by_model.get((manifest.model.name, manifest.graph.resolution))
         if candidate is None or not _is_engine_for(target, manifest):
             continue
-        if other := _other_machine(report.environment, machine):
+        if other := _other_machine(report.environment, machine) or _other_graph(manifest):
             notes.append(f"the profile {record.folder.name} was left out: {other}")
             continue
         choice = _choice(record, report, manifest, candidate)
@@ -88,11 +91,21 @@ def _other_machine(environment: dict[str, str], machine: Conditions | None) -> s
         processor = environment.get("processor", "an unknown processor")
         return None if processor == cpu_name() else f"it is of {processor}"
     mode, units = environment.get("power mode"), environment.get("multiprocessors")
+    if mode is None and machine.mode is not None:
+        return "it does not tell its power mode"
     if mode is not None and machine.mode is not None and mode.upper().removeprefix("MODE_") != machine.mode.upper():
         return f"it is of the power mode {mode}, not {machine.mode}"
     if units is not None and units != str(machine.multiprocessors):
         return f"it is of {units} multiprocessors, not {machine.multiprocessors}"
     return None
+
+
+def _other_graph(manifest: Manifest) -> str | None:
+    """How an engine's ends differ from those that models are weighed with, in words; None where they do not."""
+    graph, output = manifest.graph, _OUTPUTS[manifest.model.task]
+    if (graph.input, graph.output) == ("image", output):
+        return None
+    return f"it goes from {graph.input} to {graph.output}, not from image to {output}"
 
 
 def _choice(record: Recorded, report: Report, manifest: Manifest, candidate: Candidate) -> Choice:

@@ -9,7 +9,7 @@ from typing import Any
 
 from evit_deploy.errors import UsageError
 from evit_deploy.profiles.compare.conditions import Difference, differences
-from evit_deploy.profiles.compare.remarks import control_words, disturbed, energy_words, image_words
+from evit_deploy.profiles.compare.remarks import control_words, disturbed, energy_words, image_words, untold
 from evit_deploy.profiles.compare.rows import Row, accuracy_rows, figure_rows, latency_rows
 from evit_deploy.profiles.files import plain
 from evit_deploy.profiles.reading import Evaluated, Report
@@ -65,5 +65,6 @@ def compare(reports: Sequence[Report], evaluations: Sequence[Sequence[Evaluated]
     latencies = tuple(latency_rows(reports))
     found = tuple(() if index == 0 else differences(reports[0], other) for index, other in enumerate(reports))
     figures = (*figure_rows(reports), *accuracy_rows(evaluations))
-    warnings = (*disturbed(reports), *control_words(latencies), *energy_words(reports), *image_words(evaluations))
+    doubts = (*disturbed(reports), *untold(reports), *control_words(latencies))
+    warnings = (*doubts, *energy_words(reports), *image_words(evaluations))
     return Comparison(tuple(reports), latencies, figures, found, warnings)

@@ -56,6 +56,12 @@ def differences(first: Report, other: Report) -> tuple[Difference, ...]:
     return tuple(Difference(name, before[name], after[name]) for name in names)
 
 
+def one_sided(first: Report, other: Report) -> tuple[str, ...]:
+    """What would forbid a verdict if it differed, and stands in one of two profiles only."""
+    before, after = first.environment, other.environment
+    return tuple(name for name in (*_MACHINE, *_SETTINGS) if (name in before) != (name in after))
+
+
 def disturbances(report: Report) -> tuple[str, ...]:
     """What may have slowed a run down, in words: other programs, and clocks that fell."""
     return tuple(_disturbances(report.environment))
@@ -69,7 +75,7 @@ def main_manifest(report: Report) -> Manifest:
 def _work(report: Report) -> dict[str, str]:
     manifest = main_manifest(report)
     graph, engine = manifest.graph, manifest.engine
-    assert engine is not None
+    assert engine is not None, "held to by `read_report`"
     height, width = graph.resolution
     return {
         "model": manifest.model.name,

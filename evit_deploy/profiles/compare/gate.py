@@ -16,12 +16,17 @@ def parse_share(text: str) -> float:
     """Read "5%" or "0.05".
 
     Raises:
-        UsageError: Something else.
+        UsageError: Something else, or a fraction of 1 or more: whoever writes 5 means 5 %.
     """
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)(%?)", text.replace(" ", ""))
     if not match:
         raise UsageError(f"'{text}' is no share", expected="a percentage such as 5%, or a fraction such as 0.05")
-    return float(match[1]) / (100 if match[2] else 1)
+    share = float(match[1]) / (100 if match[2] else 1)
+    if share >= 1 and not match[2]:
+        raise UsageError(
+            f"'{text}' is a fraction above 1", expected=f"{text}% for a percentage, or a fraction such as 0.05"
+        )
+    return share
 
 
 def require_not_slower(comparison: Comparison, share: float) -> None:
@@ -59,9 +64,16 @@ def _slower(judged: Iterable[tuple[str, Ratio]], index: int, share: float) -> It
 
 
 def _judged(comparison: Comparison, index: int) -> list[tuple[str, Ratio]]:
-    """Latencies of the engine that were timed often enough in both profiles."""
-    rows = ((row.name, row.ratios[index]) for row in comparison.latencies if not row.control)
-    judged = [(name, ratio) for name, ratio in rows if ratio is not None and ratio.low is not None]
+    """Latencies of the engine that were timed often enough in both profiles; all of the first's must be there."""
+    rows = [row for row in comparison.latencies if not row.control and row.values[0] is not None]
+    missing = [row.name for row in rows if row.ratios[index] is None]
+    if missing:
+        raise UsageError(
+            f"{letter(index)} cannot be judged against A: it lacks {', '.join(missing)}",
+            fix="evit-deploy profile both of them again",
+        )
+    ratios = ((row.name, row.ratios[index]) for row in rows)
+    judged = [(name, ratio) for name, ratio in ratios if ratio is not None and ratio.low is not None]
     if not judged:
         raise UsageError(
             f"{letter(index)} cannot be judged against A: no latency of both was timed often enough",
@@ -71,6 +83,12 @@ def _judged(comparison: Comparison, index: int) -> list[tuple[str, Ratio]]:
 
 
 def _require_same_conditions(comparison: Comparison) -> None:
+    nameless = [letter(index) for index, one in enumerate(comparison.reports) if "processor" not in one.environment]
+    if nameless:
+        raise UsageError(
+            f"{', '.join(nameless)} cannot be judged: no machine is recorded there",
+            fix="evit-deploy profile both of them again, or leave --fail-if-slower out",
+        )
     for index, items in enumerate(comparison.differences):
         decisive = [str(item) for item in items if item.decisive]
         if decisive:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from evit_deploy.profiles.compare.conditions import disturbances, main_manifest
+from evit_deploy.profiles.compare.conditions import disturbances, main_manifest, one_sided
 from evit_deploy.profiles.compare.rows import Row, same_images, same_total
 from evit_deploy.profiles.reading import Evaluated, Report
 
@@ -31,6 +31,14 @@ def disturbed(reports: Sequence[Report]) -> Iterable[str]:
     """Other programs and clocks that fell, in every run."""
     for index, report in enumerate(reports):
         yield from (f"while {letter(index)} was measured, {words}" for words in disturbances(report))
+
+
+def untold(reports: Sequence[Report]) -> Iterable[str]:
+    """Conditions that one of two profiles does not tell, so that nobody knows whether they differ."""
+    for index, report in enumerate(reports[1:], 1):
+        for name in one_sided(reports[0], report):
+            teller, other = ("A", letter(index)) if name in reports[0].environment else (letter(index), "A")
+            yield f"{teller} tells its {name}, and {other} does not: it may differ"
 
 
 def control_words(latencies: Iterable[Row]) -> Iterable[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -147,4 +148,5 @@ def same_total(first: PowerRecord, other: PowerRecord) -> bool:
 
 
 def _comparable_energy(first: PowerRecord, other: PowerRecord) -> Ratio | None:
-    return energy_ratio(first, other) if same_total(first, other) else None
+    told = all(0 < power.energy_mj < math.inf for power in (first, other))  # a counter of a virtual machine may stand
+    return energy_ratio(first, other) if told and same_total(first, other) else None

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from evit_deploy.manifest import DECODER
 from evit_deploy.profiles.insight import Insight
 from evit_deploy.profiles.latency import Latency
-from evit_deploy.profiles.layer_times.record import LayerTime
+from evit_deploy.profiles.layer_times.record import LayerTime, LayerTimes
 from evit_deploy.profiles.layer_times.stages import StageTime, stage_times
 from evit_deploy.profiles.pages.charts.bars import bars
 from evit_deploy.profiles.pages.charts.breakdown import CAUSES, stage_bars, waterfall
@@ -19,6 +20,8 @@ from evit_deploy.profiles.sam.report import PartsReport
 
 LAYERS, KERNELS = 15, 25
 """How many of each a page shows: those that take longest."""
+
+_DECODING = "decode (the raw graph with the steps before and after it)"
 
 _CURES = {
     "traffic": "Moving fewer bytes helps most: a smaller resolution or model.",
@@ -50,9 +53,9 @@ def bottleneck(prediction: Prediction) -> Bottleneck:
     terms, machine = prediction.terms, prediction.conditions
     field = max(CAUSES, key=lambda name: float(getattr(terms, name)))
     moved = sum(kernel.bytes for kernel in prediction.kernels) / (machine.bandwidth_gbs * 1e6)
-    computed = sum(kernel.flops for kernel in prediction.kernels) / (machine.fp16_tflops * 1e9)
+    computed = sum(kernel.flops for kernel in prediction.kernels) / (machine.peak_tflops * 1e9)
     return Bottleneck(
-        CAUSES[field][0].lower(), getattr(terms, field) / prediction.ms, _CURES[field], max(moved, computed)
+        CAUSES[field][0].lower(), getattr(terms, field) / (prediction.ms or 1.0), _CURES[field], max(moved, computed)
     )
 
 
@@ -63,16 +66,18 @@ class Graph:
     Attributes:
         part: Its name in an engine of several parts; empty for the only one.
         input: What it takes.
-        latency: Times of it alone.
+        latency: Times of it, by `timed`; None where only a prediction is known.
         found: What else was measured.
         prediction: What was predicted for it on this machine.
+        timed: What a call of `latency` does, in words.
     """
 
     part: str
     input: str
-    latency: Latency
-    found: Insight | ProfileReport
+    latency: Latency | None
+    found: Insight | ProfileReport | None
     prediction: Prediction | None
+    timed: str = "the raw graph"
 
     @property
     def prefix(self) -> str:
@@ -91,15 +96,20 @@ class Graph:
         return sorted(kernels, key=lambda kernel: -kernel.ms)[:KERNELS]
 
     @property
+    def times(self) -> LayerTimes | None:
+        """Every measured layer; None where layers were not timed."""
+        return None if self.found is None else self.found.layer_times
+
+    @property
     def layers(self) -> list[LayerTime]:
         """The measured layers that take longest, longest first."""
-        layers = () if self.found.layer_times is None else self.found.layer_times.layers
+        layers = () if self.times is None else self.times.layers
         return sorted(layers, key=lambda layer: -layer.ms)[:LAYERS]
 
     @property
     def stages(self) -> tuple[StageTime, ...]:
         """Layers by part of the network, beside predicted kernels; nothing where layers do not tell."""
-        times = self.found.layer_times
+        times = self.times
         return () if times is None else stage_times(times, self.input, self.prediction)
 
     def charts(self) -> dict[str, str]:
@@ -111,8 +121,9 @@ class Graph:
         prediction, stages = self.prediction, self.stages
         if prediction is None:
             return {}
+        measured = None if self.latency is None else self.latency.p50
         return {
-            "waterfall": lambda name: waterfall(name, prediction, self.latency.p50),
+            "waterfall": lambda name: waterfall(name, prediction, measured),
             "stages": lambda name: stage_bars(
                 name, prediction.stages, {item.stage: item.measured_ms for item in stages}
             ),
@@ -135,7 +146,10 @@ def graphs_of(report: ProfileReport | PartsReport) -> list[Graph]:
     if isinstance(report, ProfileReport):
         return [Graph("", report.manifest.graph.input, report.engine_infer, report, report.prediction)]
     return [
-        Graph(part, report.verdict.manifests[part].graph.input, work.engine, insight, _predicted(report, part))
+        Graph(
+            part, report.verdict.manifests[part].graph.input, work.engine, insight, _predicted(report, part),
+            _DECODING if part.startswith(DECODER) else "the raw graph",
+        )  # fmt: skip
         for (part, insight), work in zip(report.insights.items(), report.works, strict=False)
     ]
 

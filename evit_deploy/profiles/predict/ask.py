@@ -6,13 +6,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from evit_deploy.errors import UsageError
 from evit_deploy.profiles.predict.machine import conditions
 from evit_deploy.profiles.predict.predict import predict_plan
-from evit_deploy.profiles.predict.prediction import Copies, Prediction
+from evit_deploy.profiles.predict.prediction import PREDICTED, Copies, Prediction
 from evit_deploy.profiles.predict.sources import find_subjects
+from evit_deploy.profiles.predict.subject import Subject
 from evit_deploy.progress import Progress, silent
 
 CHANGES = ("cuda-graph", "zero-copy", "mode=NAME", "variant=NAME", "resolution=HxW", "output=NAME", "batch=N")
@@ -71,6 +74,10 @@ class Whole:
         """Upper end of the interval."""
         return sum(part.high_ms for part in self.parts)
 
+    def to_json(self) -> dict[str, Any]:
+        """The sums as JSON values, with `PREDICTED` under "kind"."""
+        return {"kind": PREDICTED, "total_ms": self.ms, "low_ms": self.low_ms, "high_ms": self.high_ms}
+
 
 @dataclass(frozen=True)
 class WhatIf:
@@ -99,24 +106,37 @@ def predict(what: str | Path, workspace: Path, asked: Asked, progress: Progress 
         ArtifactError: A damaged artifact.
         UnavailableError: What makes the graph is not installed.
     """
-    machine = conditions(asked.target, asked.mode, asked.variant, cuda_graph=asked.cuda_graph, copies=asked.copies)
-    subjects = find_subjects(
-        what, workspace, resolution=asked.resolution, output=asked.output, batch=asked.batch, plain=asked.plain,
-        progress=progress,
-    )  # fmt: skip
-    return Whole(tuple(predict_plan(subject, machine) for subject in subjects))
+    return predict_changes(what, workspace, asked, (), progress)[0]
 
 
 def predict_changes(
     what: str | Path, workspace: Path, asked: Asked, changes: Sequence[str], progress: Progress = silent
-) -> tuple[WhatIf, ...]:
-    """Predict with one thing changed at a time; see `CHANGES`.
+) -> tuple[Whole, tuple[WhatIf, ...]]:
+    """Predict, and predict again with one thing changed at a time; see `CHANGES`.
+
+    A graph that several questions share is made once, and none before all questions make sense.
 
     Raises:
-        UsageError: An unknown change, or one that makes no sense here.
+        UsageError: An unknown change, or one that makes no sense here; and as `predict`.
     """
-    questions = [(change, change_of(asked, change)) for change in changes]
-    return tuple(WhatIf(change, predict(what, workspace, question, progress)) for change, question in questions)
+    questions = [asked, *(change_of(asked, change) for change in changes)]
+    machines = [
+        conditions(one.target, one.mode, one.variant, cuda_graph=one.cuda_graph, copies=one.copies) for one in questions
+    ]
+
+    @cache
+    def subjects(
+        resolution: tuple[int, int] | None, output: str | None, batch: int | None, plain: bool
+    ) -> tuple[Subject, ...]:
+        return find_subjects(
+            what, workspace, resolution=resolution, output=output, batch=batch, plain=plain, progress=progress
+        )
+
+    found = [
+        Whole(tuple(predict_plan(item, machine) for item in subjects(one.resolution, one.output, one.batch, one.plain)))
+        for one, machine in zip(questions, machines, strict=True)
+    ]
+    return found[0], tuple(WhatIf(change, whole) for change, whole in zip(changes, found[1:], strict=True))
 
 
 def change_of(asked: Asked, change: str) -> Asked:

@@ -36,7 +36,7 @@ from evit_deploy.profiles.predict.prediction import Conditions
 
 CALIBRATION = Path(__file__).with_name("calibration.json")
 DENSE_INTENSITY = 20.0
-"""FLOP per byte of activations from which on a kernel counts as dense; results hardly change between 10 and 60."""
+"""FLOP per byte of activations from which on a kernel counts as dense; every bound of the tests holds from 10 to 60."""
 
 _ORIN_MHZ_PER_GBS = 16 * 1301 / 204.8
 
@@ -135,7 +135,7 @@ def kernel_cost(work: Work, conditions: Conditions, constants: Constants) -> Cos
     memory = constants.memory_efficiency * conditions.bandwidth_gbs * 1e6  # bytes per ms
     clocks = _clocks(conditions)
     rates = np.array([memory, *(min(memory, each * clocks) for each in (constants.light_bytes, constants.dense_bytes))])
-    peak = constants.arithmetic_efficiency * conditions.fp16_tflops * 1e9  # operations per ms
+    peak = constants.arithmetic_efficiency * conditions.peak_tflops * 1e9  # operations per ms
     return Cost((work.activations + work.weights) / rates[work.kinds], work.flops / peak)
 
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 FLOPS_PER_CLOCK = {"8.0": 2048, "8.7": 2048, "9.0": 4096}
 """Dense FP16 operations per clock of one multiprocessor's tensor cores, by compute capability."""
 
+FP32_SHARE = {"8.0": 1 / 16, "8.7": 1 / 8, "9.0": 1 / 16, "11.0": 1 / 32}
+"""Peak in FP32 over the dense FP16 peak, by compute capability. Engines in FP32 are built without TF32, so that tensor
+cores have no part in them: 128 operations per clock and multiprocessor on an A100, 256 on the others."""
+
 
 def conditions(
     target: str,
@@ -28,7 +32,7 @@ def conditions(
     """The figures of a machine, from `evit_deploy.targets`.
 
     Args:
-        target: Name of a target with figures.
+        target: Name of a target with figures; those are of FP16.
         mode: Power mode of a Jetson, upper or lower case; None takes the unlimited one.
         variant: Size it is sold in, such as "32 GB"; None takes the largest.
         cuda_graph: Whether kernels are launched as one CUDA graph.
@@ -53,13 +57,19 @@ def conditions(
         multiprocessors=int(size.multiprocessors.value),
         clock_mhz=_clock(spec, size),
         bandwidth_gbs=size.bandwidth_gbs.value,
-        fp16_tflops=size.fp16_tflops.value,
+        peak_tflops=size.fp16_tflops.value,
         uncertain=_uncertain(size, chosen),
         cuda_graph=cuda_graph,
         copies=copies,
         integrated=spec.jetson,
     )
     return whole if chosen is None else _limited(whole, chosen)
+
+
+def in_fp32(machine: Conditions) -> Conditions:
+    """The same machine computing in FP32."""
+    share = FP32_SHARE[TARGETS[machine.target].compute_capability or ""]
+    return replace(machine, peak_tflops=machine.peak_tflops * share)
 
 
 def predictable() -> tuple[str, ...]:
@@ -122,7 +132,7 @@ def _limited(whole: Conditions, mode: PowerMode) -> Conditions:
     share = units / whole.multiprocessors
     if clock is not None and whole.clock_mhz is not None:
         share *= clock / whole.clock_mhz
-    return replace(whole, multiprocessors=units, clock_mhz=clock, fp16_tflops=whole.fp16_tflops * share)
+    return replace(whole, multiprocessors=units, clock_mhz=clock, peak_tflops=whole.peak_tflops * share)
 
 
 def _uncertain(variant: Variant, mode: PowerMode | None) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 PREDICTED = "predicted, not measured"
 
-Copies = Literal["pinned", "zero-copy", "none"]
-"""How inputs and outputs get to the GPU and back: copied from and to page-locked memory, as `trtexec` and this
-package's runtime do; read and written where the CPU has them, on a Jetson; or not counted."""
+Copies = Literal["pinned", "zero-copy"]
+"""How inputs and outputs get to the GPU and back: copied from and to page-locked memory, as `trtexec` does; or read and
+written where the CPU has them, as this package's runtime does on a Jetson."""
 
 Bound = Literal["traffic", "arithmetic", "launch"]
 
@@ -93,7 +93,8 @@ class Conditions:
         multiprocessors: Streaming multiprocessors that are on.
         clock_mhz: GPU clock; None where it is not known.
         bandwidth_gbs: Memory bandwidth, GB/s.
-        fp16_tflops: Dense FP16 peak at that clock and those multiprocessors, 10¹² operations per second.
+        peak_tflops: Dense peak in the graph's precision at that clock and those multiprocessors, 10¹² operations per
+            second: of tensor cores in FP16, without them in FP32.
         uncertain: Names of the figures above that the vendor did not publish.
         cuda_graph: Whether all kernels are launched as one CUDA graph.
         copies: How inputs and outputs move.
@@ -106,7 +107,7 @@ class Conditions:
     multiprocessors: int
     clock_mhz: float | None
     bandwidth_gbs: float
-    fp16_tflops: float
+    peak_tflops: float
     uncertain: tuple[str, ...] = ()
     cuda_graph: bool = False
     copies: Copies = "pinned"

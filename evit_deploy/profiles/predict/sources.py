@@ -1,40 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the name of a model, or the folder of an export or an engine, to graphs with their plans.
-
-An engine that keeps its plan has it read; every other graph is compiled by TensorRT for RTX, for `ARCH`, or, without
-it, guessed from the graph alone. An Orin is SM 8.7, for which TensorRT for RTX compiles nothing; 8.0 is next of kin.
-"""
+"""From the name of a model, or the folder of an export or an engine, to graphs with their plans."""
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from evit_deploy.engines.bundle import POINTS
-from evit_deploy.engines.compiler import Job
 from evit_deploy.engines.lowering import LOWERING, Fixed
-from evit_deploy.engines.plan import PLAN, Plan, read_plan
-from evit_deploy.engines.tensorrt_rtx import COMPILER
-from evit_deploy.errors import UsageError, extra
-from evit_deploy.manifest import DECODER, ENCODER, Manifest, is_bundle, read_artifact
-from evit_deploy.models.zoo import ModelSpec, find_model
+from evit_deploy.errors import UsageError
+from evit_deploy.manifest import DECODER
+from evit_deploy.models.zoo import MODELS, ModelSpec, find_model
 from evit_deploy.profiles.predict import graphs
-from evit_deploy.profiles.predict.fusion import RULES, plan_from_graph
+from evit_deploy.profiles.predict.artifacts import artifact_subjects
+from evit_deploy.profiles.predict.plans import ARCH, READER, io_bytes, plan_of, planner
 from evit_deploy.profiles.predict.store import kept
-from evit_deploy.profiles.predict.subject import FALLBACK, Subject
+from evit_deploy.profiles.predict.subject import Subject
 from evit_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     import onnx
 
-ARCH = "sm80"
 FRAME = (1024, 1024)
 """What the points of a mask decoder are given in."""
 
@@ -52,7 +41,8 @@ def find_subjects(
     """The graphs that answer one frame, in the order they run in.
 
     Args:
-        what: Folder or name of an engine or export, or name of a model; names are looked up in this order.
+        what: Name of a model, or folder or name of an engine or export. A model's name means the model, and a folder
+            means the export of the same name.
         workspace: Folder that holds engines/ and export/.
         resolution: (height, width); None for the model's own.
         output: "classes", "confidence" or "logits"; None for the model's own.
@@ -68,11 +58,13 @@ def find_subjects(
         ArtifactError: A damaged artifact.
         UnavailableError: What traces or lowers a graph is not installed.
     """
-    folder = _folder(what, workspace)
+    folder = None if what in MODELS else _folder(what, workspace)
     if folder is None:
-        spec = find_model(str(what))
-        return model_subjects(spec, resolution, output, batch or 1, plain=plain, progress=progress)
-    if resolution or output or batch or plain:
+        spec, frames = find_model(str(what)), 1 if batch is None else batch
+        found = model_subjects(spec, resolution, output, frames, plain=plain, progress=progress)
+        notes = _namesakes(what, workspace)
+        return tuple(replace(one, notes=(*one.notes, *notes)) for one in found)
+    if resolution or output or batch is not None or plain:
         raise UsageError(
             f"{folder} is a graph that is made already", found="another resolution, output or batch, or --plain",
             fix="name the model instead: evit-deploy predict MODEL",
@@ -101,6 +93,11 @@ def model_subjects(
     options = make(spec, ExportOptions(resolution=resolution, output=output, batch=(batch, batch)))
     size = options.resolution
     if plain:
+        if output is not None or batch != 1:
+            raise UsageError(
+                "the reference's graph gives logits, and is predicted for one frame",
+                fix="leave --output and --batch out",
+            )
         return _plain_subjects(spec, size, progress)
     ends, trace = ("image", options.output), partial(graphs.whole_graph, spec, size, options.output, batch)
     whole = _subject(spec, "", size, batch, ends, trace, progress)
@@ -140,29 +137,31 @@ def _subject(
     def make() -> Subject:
         with progress(f"trace {spec.name} {part}".strip()):
             graph = trace()
-        plan, origin = plan_of(graph, progress)
-        inputs, outputs = _bytes(graph.graph.input), _bytes(graph.graph.output)
+        plan, origin = plan_of(graph, progress=progress)
+        inputs, outputs = io_bytes(graph.graph.input), io_bytes(graph.graph.output)
         return Subject(
             name=name,
             model=spec.name, resolution=resolution, batch=batch, precision="fp16",
             input=ends[0], output=ends[1], plan=plan, inputs=inputs, outputs=outputs, origin=origin,
         )  # fmt: skip
 
-    found = kept(graph_key(spec.name, resolution, batch, ends, plain), _planner(), make)
+    found = kept(graph_key(spec.name, resolution, batch, ends, plain), planner(), make)
     return replace(found, name=name, model=spec.name)
 
 
 def graph_key(
     model: str, resolution: tuple[int, int], batch: int, ends: tuple[str, str], plain: bool
 ) -> dict[str, Any]:
-    """What the graph of a model depends on; all mask decoders are of one shape."""
+    """What the plan of a model depends on besides its compiler; all mask decoders are of one shape."""
     from evit_deploy.export.graph import FORM
+    from evit_deploy.export.plain import FORM as PLAIN_FORM
     from evit_deploy.export.sam.export import FORM as SAM_FORM
 
+    decodes = ends[0] == "prompts"
     return {
-        "model": "sam" if ends[0] == "prompts" else model, "resolution": list(resolution), "batch": batch,
-        "ends": list(ends), "plain": plain, "forms": [FORM, SAM_FORM, LOWERING], "attention": graphs.ATTENTION,
-        "arch": ARCH,
+        "model": "sam" if decodes else model, "resolution": list(resolution), "batch": batch, "ends": list(ends),
+        "points": POINTS if decodes else None, "forms": [PLAIN_FORM] if plain else [FORM, SAM_FORM, LOWERING],
+        "plain": plain, "attention": graphs.ATTENTION, "arch": ARCH, "reader": READER,
     }  # fmt: skip
 
 
@@ -171,111 +170,29 @@ def key_of(subject: Subject) -> dict[str, Any]:
     return graph_key(subject.model, subject.resolution, subject.batch, (subject.input, subject.output), plain=False)
 
 
-def artifact_subjects(folder: Path, progress: Progress = silent) -> tuple[Subject, ...]:
-    """The graphs of an export or of a GPU's engine; of a bundle, encoder and decoder for one prompt.
-
-    Raises:
-        UsageError: Not an artifact, or an engine of a CPU.
-        ArtifactError: A damaged artifact.
-        UnavailableError: What lowers a graph is not installed.
-    """
-    if not is_bundle(folder):
-        return (_artifact_subject(folder, None, progress),)
-    decoder = folder / f"{DECODER}-1" if (folder / f"{DECODER}-1").is_dir() else folder / DECODER
-    if not decoder.is_dir():
-        raise UsageError(
-            f"{folder} has no decoder for one prompt", expected="decoder-1", fix="build it with --prompts 1"
-        )
-    return (
-        _artifact_subject(folder / ENCODER, None, progress),
-        _artifact_subject(decoder, Fixed(1, POINTS), progress),
-    )
-
-
-def _artifact_subject(folder: Path, fixed: Fixed | None, progress: Progress) -> Subject:
-    """One graph that is made already."""
-    manifest = read_artifact(folder)
-    if manifest.engine is not None and manifest.engine.target == "cpu":
-        raise UsageError(
-            f"{folder} is an engine for a CPU", expected="an engine for a GPU, an export, or a model's name",
-            fix=f"evit-deploy predict {manifest.model.name}, or evit-deploy profile {folder} to measure it",
-        )  # fmt: skip
-    if PLAN in manifest.files:
-        plan = read_plan(folder)
-        return _described(folder, manifest, plan, f"{plan.compiler} {plan.version}, {plan.arch}", None)
-    with extra("export", "Reading a graph"):
-        from evit_deploy.precision.graph import load_graph
-        from evit_deploy.precision.lower import lower, lower_decoder
-    graph = load_graph(folder / manifest.graph.file)
-    if manifest.engine is None:
-        with progress("lower to FP16"):
-            if manifest.graph.input == "prompts" and fixed is not None:
-                graph = lower_decoder(graph, "fp16", fixed.prompts, fixed.slots).model
-            else:
-                graph = lower(graph, "fp16", graphs.ATTENTION).model
-    plan, origin = plan_of(graph, progress)
-    return _described(folder, manifest, plan, origin, graph)
-
-
-def _described(folder: Path, manifest: Manifest, plan: Plan, origin: str, graph: onnx.ModelProto | None) -> Subject:
-    info = manifest.graph
-    low, _ = info.batch
-    sizes = [
-        sum(math.prod(low if side == -1 else side for side in t.shape) * np.dtype(t.dtype).itemsize for t in tensors)
-        for tensors in (info.inputs, info.outputs)
+def _namesakes(name: str | Path, workspace: Path) -> list[str]:
+    """What else a model's name may have meant."""
+    folder = workspace / "export" / name
+    if not _exists(folder / "manifest.json"):
+        return []
+    return [
+        f"this is the model as export makes it by default; for the export of that name: evit-deploy predict {folder}"
     ]
-    if graph is not None:
-        sizes = [_bytes(graph.graph.input), _bytes(graph.graph.output)]
-    name = folder.parent.name + "/" + folder.name if is_bundle(folder.parent) else folder.resolve().name
-    return Subject(
-        name=name, model=manifest.model.name, resolution=info.resolution, batch=low,
-        precision="fp16" if manifest.engine is None else manifest.engine.precision,
-        input=info.input, output=info.output, plan=plan, inputs=sizes[0], outputs=sizes[1], origin=origin,
-    )  # fmt: skip
-
-
-def maker() -> str:
-    """Who makes plans here."""
-    version = COMPILER.version()
-    return FALLBACK if version is None else f"TensorRT for RTX {version}, {ARCH}"
-
-
-def _planner() -> str:
-    """What a kept plan depends on besides its graph."""
-    return f"{FALLBACK}, rules {RULES}" if maker() == FALLBACK else maker()
-
-
-def plan_of(graph: onnx.ModelProto, progress: Progress = silent) -> tuple[Plan, str]:
-    """Compile a typed graph of fixed sizes, or guess its plan; and who did it."""
-    origin = maker()
-    if origin == FALLBACK:
-        return plan_from_graph(graph), origin
-    with extra("export", "Compiling a graph"):
-        import onnx
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "model.onnx"
-        onnx.save(graph, path)
-        COMPILER.compile(Job(path, path.parent, "fp16", ARCH), progress)
-        return read_plan(path.parent), origin
-
-
-def _bytes(values: Iterable[onnx.ValueInfoProto]) -> int:
-    """Bytes of the inputs or outputs of a graph of fixed sizes."""
-    from onnx.helper import tensor_dtype_to_np_dtype
-
-    kinds = [value.type.tensor_type for value in values]
-    sides = ([dim.dim_value for dim in kind.shape.dim] for kind in kinds)
-    return sum(
-        math.prod(side) * tensor_dtype_to_np_dtype(kind.elem_type).itemsize
-        for kind, side in zip(kinds, sides, strict=True)
-    )
 
 
 def _folder(what: str | Path, workspace: Path) -> Path | None:
     """The folder of an artifact; None for a name that has none."""
     for candidate in (Path(what), workspace / "engines" / what, workspace / "export" / what):
-        if str(what) and (candidate / "manifest.json").is_file():
+        if str(what) and _exists(candidate / "manifest.json"):
             return candidate
-    if isinstance(what, Path) or "/" in str(what):
+    if isinstance(what, Path) or "/" in str(what) or _exists(Path(what)):
         raise UsageError(f"there is no engine or export in {what}", fix="name a model, such as b1-seg, or a folder")
     return None
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; not where the name is too long for one."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -13,6 +13,9 @@ from evit_deploy.engines.plan import Plan
 FALLBACK = "the graph alone"
 """Origin of a plan that no compiler made."""
 
+COMPILED = "TensorRT for RTX"
+"""How the origin of a plan begins that was compiled to predict from, as the plans that the model was fitted to were."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -31,6 +34,7 @@ class Subject:
         outputs: Bytes of all outputs of a run.
         origin: Who made the plan, in words; `FALLBACK` where no compiler did.
         notes: What a reader must know about it.
+        target: What an engine was built for; None of what is no engine.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Subject:
     outputs: int
     origin: str
     notes: tuple[str, ...] = ()
+    target: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -77,7 +77,8 @@ def test_a_measured_latency_takes_the_place_of_the_predicted_one(tmp_path: Path)
 
 def test_a_measured_fp32_engine_stands_beside_the_predicted_fp16_one(tmp_path: Path) -> None:
     manifest = make_manifest("b1-seg", target="orin", precision="fp32", resolution=(1024, 2048))
-    write_report(tmp_path / "profiles" / "mine", make_report(60.0, manifest=manifest))
+    report = make_report(60.0, manifest=manifest, environment={"power mode": "MAXN"})
+    write_report(tmp_path / "profiles" / "mine", report)
     (advice,) = ask(tmp_path, task="seg", dataset="cityscapes")
     assert {one.precision for one in advice.choices if one.model == "b1-seg" and one.size == "1024x2048"} == {
         "fp16",
@@ -103,6 +104,35 @@ def test_a_profile_of_another_machine_is_left_out_and_named(
     (advice,) = ask(tmp_path, task="seg", dataset="cityscapes")
     assert found(advice, "b1-seg", "1024x2048").timing.is_predicted
     assert any("the profile mine was left out" in note and words in note for note in advice.notes)
+
+
+def test_a_profile_that_does_not_tell_its_mode_is_left_out(tmp_path: Path) -> None:
+    manifest = make_manifest("b1-seg", target="orin", precision="fp16", resolution=(1024, 2048))
+    write_report(tmp_path / "profiles" / "mine", make_report(3.0, manifest=manifest))
+    (advice,) = ask(tmp_path, task="seg", dataset="cityscapes", mode="15W")
+    assert found(advice, "b1-seg", "1024x2048").timing.is_predicted
+    assert any("mine was left out: it does not tell its power mode" in note for note in advice.notes)
+
+
+def test_a_profile_of_another_graph_is_left_out(tmp_path: Path) -> None:
+    manifest = make_manifest(
+        "b1-seg", target="orin", precision="fp16", resolution=(1024, 2048), input="tensor", output="logits"
+    )
+    report = make_report(3.0, manifest=manifest, environment={"power mode": "MAXN"})
+    write_report(tmp_path / "profiles" / "mine", report)
+    (advice,) = ask(tmp_path, task="seg", dataset="cityscapes")
+    assert found(advice, "b1-seg", "1024x2048").timing.is_predicted
+    assert any("from tensor to logits, not from image to classes" in note for note in advice.notes)
+
+
+def test_a_damaged_profile_is_left_out(tmp_path: Path) -> None:
+    path = write_report(tmp_path / "profiles" / "mine", orin_report(3.0))
+    data = json.loads(path.read_text())
+    data["latencies"][0]["samples_ms"] = [None]
+    path.write_text(json.dumps(data))
+    (advice,) = ask(tmp_path, task="seg", dataset="cityscapes")
+    assert found(advice, "b1-seg", "1024x2048").timing.is_predicted
+    assert any("mine was left out" in note for note in advice.notes)
 
 
 def test_a_profile_of_the_mode_that_is_asked_about_counts(tmp_path: Path) -> None:

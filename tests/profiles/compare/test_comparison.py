@@ -185,6 +185,33 @@ def test_other_conditions_forbid_a_verdict(other: Any) -> None:
         require_not_slower(found, 0.05)
 
 
+def test_what_one_of_two_does_not_tell_is_a_warning() -> None:
+    found = compare([make_report(environment={"power mode": "30W"}), make_report()])
+    assert found.warnings == ("A tells its power mode, and B does not: it may differ",)
+    found = compare([make_report(), make_report(environment={"power mode": "30W"})])
+    assert found.warnings == ("B tells its power mode, and A does not: it may differ",)
+
+
+def test_a_profile_of_no_machine_forbids_a_verdict() -> None:
+    with pytest.raises(UsageError, match=r"B cannot be judged: no machine is recorded"):
+        require_not_slower(compare([make_report(), replace(make_report(), environment={})]), 0.05)
+
+
+def test_a_latency_that_is_missing_forbids_a_verdict() -> None:
+    whole = make_report(10)
+    lacking = replace(whole, latencies=whole.latencies[1:])
+    with pytest.raises(UsageError, match=r"B cannot be judged against A: it lacks engine infer"):
+        require_not_slower(compare([whole, lacking]), 0.05)
+    require_not_slower(compare([lacking, whole]), 0.05)  # what A lacks, nothing is held against
+
+
+@pytest.mark.parametrize("energy", [0.0, float("nan")])
+def test_energy_of_a_counter_that_stands_is_not_compared(energy: float) -> None:
+    broken = make_report(power=make_power(10, energy_mj=energy))
+    for pair in ([make_report(power=make_power(10)), broken], [broken, make_report(power=make_power(10))]):
+        assert [row.ratios for row in compare(pair).figures if row.name == "energy"] == [(None, None)]
+
+
 def test_too_few_runs_forbid_a_verdict() -> None:
     few = make_report(latencies=(Latency(ENGINE_INFER, (10.0, 10.0)),))
     with pytest.raises(UsageError, match="no latency of both was timed often enough"):
@@ -196,6 +223,12 @@ def test_too_few_runs_forbid_a_verdict() -> None:
 )
 def test_shares(text: str, share: float) -> None:
     assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["5", "1", "1.0"])
+def test_a_share_of_everything_is_taken_for_a_slip(text: str) -> None:
+    with pytest.raises(UsageError, match=f"{text}% for a percentage"):
+        parse_share(text)
 
 
 @pytest.mark.parametrize("text", ["", "%", "-5%", "five", "5%%", "nan", "1e3", "5 ms"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evit_deploy.errors import UsageError
-from evit_deploy.profiles.predict import Asked, ask, predict, predict_changes
+from evit_deploy.profiles.predict import PREDICTED, Asked, ask, predict, predict_changes
 from evit_deploy.profiles.predict.ask import change_of
 from tests.profiles.predict.made import subject
 
@@ -64,11 +64,31 @@ def test_parts_run_one_after_the_other(asked: list[dict[str, Any]], tmp_path: Pa
 
 
 def test_every_change_is_predicted(asked: list[dict[str, Any]], tmp_path: Path) -> None:
-    base = predict("b1-seg", tmp_path, ORIN)
-    graph, small = predict_changes("b1-seg", tmp_path, ORIN, ("cuda-graph", "resolution=512x1024"))
+    base, (graph, small) = predict_changes("b1-seg", tmp_path, ORIN, ("cuda-graph", "resolution=512x1024"))
+    assert base.ms == predict("b1-seg", tmp_path, ORIN).ms
     assert graph.whole.ms < base.ms
     assert small.change == "resolution=512x1024"
-    assert [one["resolution"] for one in asked] == [None, None, (512, 1024)]
+
+
+def test_a_graph_that_questions_share_is_made_once(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    predict_changes("b1-seg", tmp_path, ORIN, ("cuda-graph", "zero-copy", "mode=30W", "resolution=512x1024"))
+    assert [one["resolution"] for one in asked] == [None, (512, 1024)]
+
+
+@pytest.mark.parametrize("change", ["mode=20W", "variant=3 GB", "magic"])
+def test_a_change_is_refused_before_anything_is_compiled(
+    asked: list[dict[str, Any]], tmp_path: Path, change: str
+) -> None:
+    with pytest.raises(UsageError):
+        predict_changes("b1-seg", tmp_path, ORIN, ("cuda-graph", change))
+    assert not asked
+
+
+def test_the_sums_say_what_they_are(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    found = predict("l0-sam", tmp_path, ORIN)
+    assert found.to_json() == {
+        "kind": PREDICTED, "total_ms": found.ms, "low_ms": found.low_ms, "high_ms": found.high_ms
+    }  # fmt: skip
 
 
 def test_a_machine_is_refused_before_anything_is_compiled(asked: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_run_is_its_kernels_launches_and_copies(some: Work, copied: float) -> 
     assert run_ms(some, copied, ORIN, CONSTANTS) == pytest.approx(parts + launches + copied * CONSTANTS.copy(ORIN))
 
 
-@given(WORKS, st.sampled_from(["bandwidth_gbs", "fp16_tflops", "clock_mhz", "multiprocessors"]), st.integers(2, 4))
+@given(WORKS, st.sampled_from(["bandwidth_gbs", "peak_tflops", "clock_mhz", "multiprocessors"]), st.integers(2, 4))
 def test_a_better_machine_is_never_slower(some: Work, figure: str, times: int) -> None:
     better = replace(ORIN, **{figure: getattr(ORIN, figure) * times})
     assert run_ms(some, 1e6, better, CONSTANTS) <= run_ms(some, 1e6, ORIN, CONSTANTS) * (1 + 1e-12)
@@ -53,7 +53,7 @@ def test_a_better_machine_is_never_slower(some: Work, figure: str, times: int) -
 def test_no_kernel_beats_memory_or_the_peak(some: Work) -> None:
     cost = kernel_cost(some, ORIN, CONSTANTS)
     assert (cost.traffic >= (some.activations + some.weights) / (ORIN.bandwidth_gbs * 1e6)).all()
-    assert (cost.arithmetic >= some.flops / (ORIN.fp16_tflops * 1e9)).all()
+    assert (cost.arithmetic >= some.flops / (ORIN.peak_tflops * 1e9)).all()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_without_a_clock_convolutions_follow_memory() -> None:
 
 
 def test_copies() -> None:
-    assert CONSTANTS.copy(replace(ORIN, copies="none")) == CONSTANTS.copy(replace(ORIN, copies="zero-copy")) == 0
+    assert CONSTANTS.copy(replace(ORIN, copies="zero-copy")) == 0
     assert 1 / CONSTANTS.copy(conditions("a100")) == pytest.approx(CONSTANTS.pcie_gbs * 1e6)
     assert 1 / CONSTANTS.copy(ORIN) < ORIN.bandwidth_gbs * 1e6 / 2
 

@@ -102,6 +102,32 @@ def test_classifiers_on_an_a100_at_the_batch_that_fits() -> None:
     for name, frames in published.items():
         row = make_row(*name.split(), 1000 / frames, 64)
         assert predicted(row, machine, constants) == pytest.approx(row.ms, rel=0.05), name
+    for name, frames in {"l3-cls 224x224": 2081, "l3-cls 384x384": 724}.items():
+        row = make_row(*name.split(), 1000 / frames, 64)
+        assert 0.12 < row.ms / predicted(row, machine, constants) - 1 < 0.16, name
+
+
+@pytest.mark.parametrize(("name", "measured", "ms"), [("l0-sam 512x512", 7.88, 6.4), ("xl1-sam 1024x1024", 27.78, 35.1)])
+def test_image_encoders_that_others_measured(name: str, measured: float, ms: float) -> None:
+    """Frontiers in Robotics and AI 2025, TensorRT 8.6.2, fastest of three precisions: off by a fifth and a quarter."""
+    row = make_row(*name.split(), measured, scope="encoder")
+    found = predicted(row, ORIN, calibration().constants)
+    assert found == pytest.approx(ms, abs=0.05)
+    assert found == pytest.approx(measured, rel=0.27)
+
+
+@pytest.mark.parametrize(("name", "measured", "ratio"), [("b2-cls", 15.84, 1.2), ("b3-cls", 44.30, 1.8)])
+def test_a_report_of_an_unnamed_power_mode(name: str, measured: float, ratio: float) -> None:
+    """efficientvit#52, 224x224: slower than any mode is predicted, and far slower than what was published."""
+    row = make_row(name, "224x224", measured)
+    found = predicted(row, conditions("orin", "15W"), calibration().constants)
+    assert measured / found == pytest.approx(ratio, abs=0.05)
+
+
+def test_a_power_mode_is_a_matter_of_clocks() -> None:
+    row = make_row("b1-seg", "1024x2048", 24.3)
+    slow, fast = (predicted(row, conditions("orin", mode), calibration().constants) for mode in ("30W", "MAXN"))
+    assert slow / fast == pytest.approx(3.9, abs=0.05)
 
 
 def test_plans_are_of_one_compiler() -> None:

@@ -23,7 +23,7 @@ from evit_deploy.precision.graph import load_graph
 from evit_deploy.profiles.predict import conditions, graphs
 from evit_deploy.profiles.predict.cost import Work, calibration, run_ms
 from evit_deploy.profiles.predict.fusion import plan_from_graph
-from evit_deploy.profiles.predict.sources import plan_of
+from evit_deploy.profiles.predict.plans import plan_of
 from evit_deploy.profiles.predict.typed_graph import TypedGraph
 from tests.conftest import require
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -71,12 +72,41 @@ def test_a_guessed_plan_widens_the_interval() -> None:
     assert guessed.low_ms < real.low_ms
 
 
+def test_zero_copy_may_save_nothing() -> None:
+    copied, shared = predict_plan(subject(), ORIN), predict_plan(subject(), replace(ORIN, copies="zero-copy"))
+    assert shared.ms < copied.ms
+    assert shared.high_ms == pytest.approx(copied.high_ms)
+    assert shared.coverage is None
+    assert any("with zero-copy: the interval spans assumptions" in note for note in shared.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "machine"),
+    [
+        ({"origin": FALLBACK}, "orin"), ({"origin": "tensorrt 10.3, sm87"}, "orin"), ({"batch": 16}, "orin"),
+        ({"batch": 7}, "a100"), ({"precision": "fp32"}, "orin"), ({}, "orin-nx"),
+    ],
+)  # fmt: skip
+def test_only_what_is_like_the_held_out_latencies_is_covered(changes: dict[str, Any], machine: str) -> None:
+    assert predict_plan(subject(**changes), conditions(machine)).coverage is None
+
+
+def test_an_a100_is_covered_at_the_published_batches() -> None:
+    assert predict_plan(subject(batch=16), conditions("a100")).coverage == 0.9
+
+
 def test_fp32_is_slower_and_less_sure() -> None:
     half, full = predict_plan(subject(), ORIN), predict_plan(subject(precision="fp32"), ORIN)
-    assert full.terms.arithmetic == pytest.approx(2 * half.terms.arithmetic)
+    assert full.conditions.peak_tflops == ORIN.peak_tflops / 8
+    (dense,) = (item.terms.arithmetic for item in half.kernels if item.bound == "arithmetic")
+    assert full.kernels[2].terms.arithmetic == pytest.approx(8 * dense)
     assert full.high_ms / full.low_ms > half.high_ms / half.low_ms
-    assert full.coverage is None
-    assert any("TF32" in note for note in full.notes)
+    assert any("no latency in FP32" in note for note in full.notes)
+
+
+def test_an_engine_for_another_target_is_said_to_be_one() -> None:
+    assert any("built for orin-nano" in note for note in predict_plan(subject(target="orin-nano"), ORIN).notes)
+    assert not any("built for" in note for note in predict_plan(subject(target="orin"), ORIN).notes)
 
 
 def test_uncertain_figures_are_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,11 @@ from evit_deploy.manifest import write_artifact
 from evit_deploy.manifest.store import content_key
 from evit_deploy.models.zoo import find_model, list_models
 from evit_deploy.profiles.predict import conditions, predict_plan, store
+from evit_deploy.profiles.predict.artifacts import artifact_subjects
 from evit_deploy.profiles.predict.cost import Work, calibration, run_ms
 from evit_deploy.profiles.predict.fit import plans
-from evit_deploy.profiles.predict.sources import artifact_subjects, find_subjects, key_of, maker, model_subjects
+from evit_deploy.profiles.predict.plans import maker
+from evit_deploy.profiles.predict.sources import find_subjects, key_of, model_subjects
 from evit_deploy.profiles.predict.subject import FALLBACK
 from tests.conftest import require
 from tests.manifest.sample import sample_manifest
@@ -69,7 +72,7 @@ def test_a_batch_moves_more() -> None:
 def test_without_a_compiler_the_graph_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     require("tensorrt_rtx")
     (real,) = model_subjects(find_model("b0-seg"), SMALL)
-    monkeypatch.setattr("evit_deploy.profiles.predict.sources.COMPILER.version", lambda: None)
+    monkeypatch.setattr("evit_deploy.profiles.predict.plans.COMPILER.version", lambda: None)
     (guessed,) = model_subjects(find_model("b0-seg"), SMALL)
     assert guessed.origin == FALLBACK
     assert guessed.plan.flops == real.plan.flops
@@ -148,12 +151,78 @@ def test_an_export(tmp_path: Path) -> None:
     assert (found.inputs, found.outputs) == (model.inputs, model.outputs)
 
 
+def test_the_plan_of_an_export_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("tensorrt_rtx")
+    from evit_deploy.export import ExportOptions, export_model
+
+    export_model("b0-cls", tmp_path / "export" / "one", ExportOptions(weights="random", resolution=SMALL))
+    (first,) = find_subjects("one", tmp_path)
+    (tmp_path / "export" / "one").rename(tmp_path / "export" / "other")
+    monkeypatch.setattr("evit_deploy.precision.lower.lower", lambda *_: pytest.fail("lowered again"))
+    (again,) = find_subjects("other", tmp_path)
+    assert (first.name, again.name) == ("one", "other")
+    assert again.plan == first.plan
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_an_engine_that_was_lowered_and_not_compiled(tmp_path: Path, precision: str) -> None:
+    require("tensorrt_rtx")
+    from evit_deploy.engines import build_engine
+    from evit_deploy.export import ExportOptions, export_model
+
+    export_model("b0-cls", tmp_path / "export" / "b0-cls", ExportOptions(weights="random", resolution=SMALL))
+    name = f"b0-cls.orin.{precision}"
+    build_engine(tmp_path / "export" / "b0-cls", tmp_path / "engines" / name, target="orin", precision=precision)
+    (found,) = find_subjects(name, tmp_path)
+    assert (found.precision, found.target, found.origin) == (precision, "orin", maker())
+    assert predict_plan(found, conditions("orin")).precision == precision
+
+
+def test_a_model_s_name_means_the_model(tmp_path: Path) -> None:
+    """An export of that name has a folder to be named by."""
+    from evit_deploy.export import ExportOptions, export_model
+
+    export_model("b0-cls", tmp_path / "export" / "b0-cls", ExportOptions(weights="random", resolution=SMALL))
+    (found,) = find_subjects("b0-cls", tmp_path)
+    assert found.resolution == (224, 224)
+    assert any("for the export of that name: evit-deploy predict" in note for note in found.notes)
+    assert find_subjects("b0-cls", tmp_path / "elsewhere")[0].notes == ()
+
+
+def test_an_export_of_many_batch_sizes(tmp_path: Path) -> None:
+    from evit_deploy.export import ExportOptions, export_model
+
+    options = ExportOptions(weights="random", resolution=SMALL, batch=(1, 4))
+    export_model("b0-cls", tmp_path / "export" / "many", options)
+    with pytest.raises(UsageError, match=r"takes batches of 1 to 4(?s:.*)--batch N"):
+        find_subjects("many", tmp_path)
+
+
+@pytest.mark.parametrize("more", [{"output": "logits"}, {"batch": 4}])
+def test_the_reference_s_graph_has_no_choice(more: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="gives logits"):
+        find_subjects("b1-seg", tmp_path, plain=True, **more)
+
+
+def test_a_batch_of_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="batch is out of range"):
+        find_subjects("b1-seg", tmp_path, batch=0)
+
+
 def test_an_engine_of_a_cpu_is_measured(engine_folder: Path) -> None:
     with pytest.raises(UsageError, match="engine for a CPU"):
         artifact_subjects(engine_folder)
 
 
-@pytest.mark.parametrize(("what", "message"), [("no/such/folder", "no engine or export"), ("b9-seg", "no model")])
-def test_nothing_of_that_name(what: str, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("no/such/folder", "no engine or export"), ("b9-seg", "no model"), ("x" * 300, "no model"),
+        ("notes.txt", "no engine or export in notes.txt"),
+    ],
+)  # fmt: skip
+def test_nothing_of_that_name(what: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(UsageError, match=message):
         find_subjects(what, tmp_path)
