@@ -37,6 +37,8 @@ from tests.precision.typed import open_session
 SIZES = {"cityscapes": (256, 512), "ade20k": (256, 256)}
 QUICK = {"b0-cls", "b0-seg", "b1-seg", "b1-seg-ade20k"}
 """The others are slow: minutes for all of them. The L family is in test_families, too."""
+ELSEWHERE = {"l0-sam", "l1-sam", "l2-sam", "xl1-sam"}
+"""Compiled and compared with PyTorch in test_sam, as all five encoders are; one of them shows the rest here."""
 TOO_SLOW = {"b3-seg", "b3-seg-ade20k", "l1-seg", "l2-seg", "l2-seg-ade20k", "l2-cls", "l3-cls"}
 FLOATS = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 ATTENTION = TARGETS["rtx"].attention
@@ -61,7 +63,11 @@ class Case:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS],
+    params=[
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name in MODELS
+        if name not in ELSEWHERE
+    ],
 )
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     """One model at a time."""
