@@ -107,7 +107,9 @@ def test_classifiers_on_an_a100_at_the_batch_that_fits() -> None:
         assert 0.12 < row.ms / predicted(row, machine, constants) - 1 < 0.16, name
 
 
-@pytest.mark.parametrize(("name", "measured", "ms"), [("l0-sam 512x512", 7.88, 6.4), ("xl1-sam 1024x1024", 27.78, 35.1)])
+@pytest.mark.parametrize(
+    ("name", "measured", "ms"), [("l0-sam 512x512", 7.88, 6.4), ("xl1-sam 1024x1024", 27.78, 35.1)]
+)
 def test_image_encoders_that_others_measured(name: str, measured: float, ms: float) -> None:
     """Frontiers in Robotics and AI 2025, TensorRT 8.6.2, fastest of three precisions: off by a fifth and a quarter."""
     row = make_row(*name.split(), measured, scope="encoder")
