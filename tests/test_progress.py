@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from evit_deploy.cli.common import Bars
+from evit_deploy.cli import bars as bars_module
+from evit_deploy.cli.bars import Bars
 from evit_deploy.progress import silent
 
 
@@ -34,6 +35,19 @@ def test_the_command_line_writes_one_line_per_step_to_standard_error(capsys: pyt
         " trace N s",
         " verify N s",
     ]
+
+
+@pytest.mark.parametrize(("total", "words"), [(3, r"1 of 3, 0:\d\d:\d\d left"), (None, "1 done")])
+def test_a_long_step_tells_a_log_where_it_is(
+    total: int | None, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Bars()("evaluate", total) as step:
+        step.advance()  # too early
+        monkeypatch.setattr(bars_module, "EVERY_SECONDS", -1.0)
+        step.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(rf"  evaluate +{words.replace('1', '2', 1)}", lines[0])
 
 
 def test_a_step_that_fails_is_not_called_done(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from evit_deploy.cli.common import Bars
+from evit_deploy.cli.bars import Bars
 from evit_deploy.manifest.store import content_key
 from evit_deploy.models.zoo import ModelSpec, find_model
 from evit_deploy.profiles.advise.choice import candidates

@@ -35,7 +35,7 @@ import sam_baseline
 import torch
 from sam_memory import EVERYTHING, MANY, PYTORCH, peak_mb
 
-from evit_deploy.cli.common import Bars
+from evit_deploy.cli.bars import Bars
 from evit_deploy.data.images import installed_photos, read_image
 from evit_deploy.data.masks import PromptFrame
 from evit_deploy.engines.bundle import build_bundle

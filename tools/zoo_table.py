@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evit_deploy.cli.common import Bars
+from evit_deploy.cli.bars import Bars
 from evit_deploy.manifest import replace_file
 from evit_deploy.models.zoo import MODELS, find_model
 from evit_deploy.profiles.advise.choice import METRICS

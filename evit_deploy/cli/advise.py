@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evit_deploy.cli.common import HERE, Bars, Json, Workspace, print_json, print_table
+from evit_deploy.cli.bars import Bars
+from evit_deploy.cli.common import HERE, Json, Workspace, print_json, print_table
 from evit_deploy.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:

@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evit_deploy.cli.common import (
-    HERE,
-    Bars,
-    Json,
-    Workspace,
-    agreement_table,
-    artifact_folder,
-    print_json,
-    warn,
-)
+from evit_deploy.cli.bars import Bars
+from evit_deploy.cli.common import HERE, Json, Workspace, agreement_table, artifact_folder, print_json, warn
 from evit_deploy.errors import EvitError, UnavailableError, UsageError
 from evit_deploy.targets import PRECISIONS, find_target
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all commands share: the workspace, tables, bars, and the words for sizes."""
+"""What all commands share: the workspace, tables, and the words for sizes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import ctypes
 import difflib
 import json
 import re
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,73 +187,6 @@ def warn(manifest: Manifest | Bundle) -> None:
     """Repeat the warnings that an artifact carries."""
     for text in manifest.warnings:
         typer.secho(f"warning: {text}", fg="yellow", err=True)
-
-
-class Bars:
-    """Progress for people: bars on a terminal, one line per finished step elsewhere. Goes to standard error.
-
-    Steps may overlap, and come from several threads.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._shown = threading.Lock(), 0
-        self._bars: Any = None
-
-    @contextlib.contextmanager
-    def __call__(self, name: str, total: int | None = None) -> Iterator[Any]:
-        """Show one step."""
-        start = time.perf_counter()
-        if not sys.stderr.isatty():
-            yield _Line()
-            return typer.echo(_finished(name, start), err=True)
-        with self._bar(name, total) as step:
-            yield step
-        with self._lock:
-            if self._shown:
-                self._bars.console.print(_finished(name, start), markup=False, highlight=False)
-            else:
-                typer.echo(_finished(name, start), err=True)
-
-    @contextlib.contextmanager
-    def _bar(self, name: str, total: int | None) -> Iterator[Any]:
-        """A bar below the others that are under way; a terminal can have one display only."""
-        with self._lock:
-            if self._shown == 0:
-                self._bars = _display()
-                self._bars.start()
-            self._shown += 1
-            bars = self._bars
-            task = bars.add_task(name, total=total)
-        try:
-            yield _Bar(lambda: bars.advance(task))
-        finally:
-            with self._lock:
-                bars.remove_task(task)
-                self._shown -= 1
-                if self._shown == 0:
-                    bars.stop()
-
-
-def _finished(name: str, start: float) -> str:
-    return f"  {name:<28} {time.perf_counter() - start:6.1f} s"
-
-
-class _Line:
-    def advance(self) -> None:
-        """Nothing to draw."""
-
-
-class _Bar:
-    def __init__(self, advance: Callable[[], None]) -> None:
-        self.advance = advance
-
-
-def _display() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn("  {task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def keep_freed_memory() -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evit_deploy.cli.common import HERE, Bars, Json, Workspace, artifact_folder, print_json, print_table
+from evit_deploy.cli.bars import Bars
+from evit_deploy.cli.common import HERE, Json, Workspace, artifact_folder, print_json, print_table
 from evit_deploy.cli.sign import TrustedKeys
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def command(
             trusted_keys=trusted_keys,
         )
     except KeyboardInterrupt:
-        typer.echo("interrupted; what is done is kept, and the same command goes on from there", err=True)
+        same = "the same command without --fresh" if fresh else "the same command"
+        typer.echo(f"interrupted; what is done is kept, and {same} goes on from there", err=True)
         raise
     for text in evaluation.warnings:
         typer.secho(f"warning: {text}", fg="yellow", err=True)

@@ -3,23 +3,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evit_deploy.cli.common import (
-    HERE,
-    Bars,
-    Json,
-    Workspace,
-    keep_freed_memory,
-    parse_resolution,
-    print_json,
-    print_table,
-)
+from evit_deploy.cli.bars import Bars
+from evit_deploy.cli.common import HERE, Json, Workspace, keep_freed_memory, parse_resolution, print_json, print_table
+from evit_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from evit_deploy.profiles.predict import KernelTime, Prediction, Terms, WhatIf
+    from evit_deploy.profiles.predict import KernelTime, Prediction, Terms, WhatIf, Whole
 
 _NAME = 48
 
@@ -46,18 +40,25 @@ def command(
     plain: Annotated[
         bool, typer.Option("--plain", help="The graph as the reference exports it, in place of ours.")
     ] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Also write a page: where the time goes, and every kernel on a roofline.")
+    ] = None,
     workspace: Workspace = HERE,
     json: Json = False,
 ) -> None:
     """Predict the latency on a machine that is not at hand. A prediction, not a measurement."""
     from evit_deploy.profiles.predict import PREDICTED, Asked, predict_changes
 
+    if page is not None and (not page.name or page.is_dir()):
+        raise UsageError(f"{page} is a folder", expected="a file to write, such as --page b1-seg.html")
     keep_freed_memory()
     asked = Asked(
         target=target, mode=mode, variant=variant, resolution=parse_resolution(resolution), output=output, batch=batch,
         plain=plain,
     )  # fmt: skip
     found, changes = predict_changes(what, workspace, asked, what_if or (), Bars())
+    if page is not None:
+        _write_page(found, page)
     if json:
         changed = [{"change": one.change, **one.whole.to_json()} for one in changes]
         parts = [one.to_json() for one in found.parts]
@@ -69,6 +70,12 @@ def command(
         typer.echo(f"\nall of it, one prompt: {whole}: {PREDICTED}")
     if changes:
         _print_changes(found.ms, changes)
+
+
+def _write_page(found: Whole, page: Path) -> None:
+    from evit_deploy.profiles.pages import write_prediction_page
+
+    typer.echo(f"page: {write_prediction_page(found, page)}", err=True)
 
 
 def _print_prediction(item: Prediction, count: int) -> None:

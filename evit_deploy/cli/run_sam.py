@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from evit_deploy.cli.common import Bars, print_json, print_table
+from evit_deploy.cli.bars import Bars
+from evit_deploy.cli.common import print_json, print_table
 from evit_deploy.errors import UsageError
 
 if TYPE_CHECKING:

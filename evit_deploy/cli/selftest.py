@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from evit_deploy.cli.common import Bars, Json, print_table
+from evit_deploy.cli.bars import Bars
+from evit_deploy.cli.common import Json, print_table
 
 
 def command(

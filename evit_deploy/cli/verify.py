@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evit_deploy.cli.bars import Bars
 from evit_deploy.cli.common import (
     HERE,
-    Bars,
     Json,
     Workspace,
     agreement_table,

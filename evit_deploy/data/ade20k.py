@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from evit_deploy.data.classes import IGNORE
+from evit_deploy.data.folders import files_of, folders_of
 from evit_deploy.data.labelled import LabelledImage, UInt8Array
 from evit_deploy.errors import UsageError
 
@@ -38,12 +39,12 @@ def list_images(root: Path, split: str = SPLIT) -> list[LabelledImage]:
     """All images of a split, sorted by name; whether their labels exist is not looked up.
 
     Raises:
-        UsageError: No such split, or no images in it.
+        UsageError: No such split, no images in it, or a folder that may not be read.
     """
     folder = root / "images" / split
-    images = sorted(folder.glob("*.jpg"))
+    images = files_of(folder, ".jpg")
     if not images:
-        there = sorted(path.name for path in (root / "images").glob("*/"))
+        there = [path.name for path in folders_of(root / "images")]
         raise UsageError(
             f"no ADE20K images in {folder}",
             found=f"the splits {', '.join(there)}" if there else None,

@@ -18,6 +18,7 @@ from types import ModuleType
 import numpy as np
 
 from evit_deploy.data.classes import IGNORE, class_set
+from evit_deploy.data.folders import files_of, folders_of
 from evit_deploy.data.labelled import LabelledImage, UInt8Array, read_label_ids
 from evit_deploy.errors import MissingExtraError, UsageError
 
@@ -33,6 +34,7 @@ PALETTE: UInt8Array = class_set("cityscapes").palette
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """Label id (as in ``labelIds`` files) by train id."""
 
+_IMAGE = "_leftimg8bit.png"  # in lower case
 EGO_VEHICLE = 1  # label id written for pixels that are not judged
 
 
@@ -122,10 +124,10 @@ def list_images(root: Path, split: str = SPLIT) -> list[LabelledImage]:
     """All images of a split, sorted by path; whether their labels exist is not looked up.
 
     Raises:
-        UsageError: No such split, or no images in it.
+        UsageError: No such split, no images in it, or a folder that may not be read.
     """
     folder = Path(root) / "leftImg8bit" / split
-    images = sorted(folder.glob("*/*_leftImg8bit.png"))
+    images = [path for city in folders_of(folder) for path in files_of(city, _IMAGE)]
     if not images:
         raise UsageError(
             f"no Cityscapes images in {folder}",

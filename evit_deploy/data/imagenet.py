@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from evit_deploy.data.classes import FOLDER
+from evit_deploy.data.folders import files_of, folders_of
 from evit_deploy.data.images import SUFFIXES
 from evit_deploy.errors import ArtifactError, UsageError
 
@@ -49,14 +50,14 @@ def list_photos(root: Path, split: str = SPLIT) -> list[Photo]:
     """All images of a split, sorted by path; those of a text file in its order.
 
     Raises:
-        UsageError: No such split, no images in it, or folders that are no synsets.
+        UsageError: No such split, no images in it, folders that are no synsets, or what may not be read.
         ArtifactError: A line of the text file is no name and class.
     """
     folder = root / split
     for listing in (root / f"{split}.txt", folder / f"{split}.txt"):
         if listing.is_file():
             return _listed(root, folder, listing)
-    photos = _in_folders(root, folder) if folder.is_dir() else []
+    photos = _in_folders(root, folder)
     if not photos:
         raise UsageError(
             f"no ImageNet images in {folder}",
@@ -67,7 +68,7 @@ def list_photos(root: Path, split: str = SPLIT) -> list[Photo]:
 
 
 def _in_folders(root: Path, folder: Path) -> list[Photo]:
-    known, names = synsets(), sorted(path.name for path in folder.iterdir() if path.is_dir())
+    known, names = synsets(), [path.name for path in folders_of(folder)]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(
@@ -78,14 +79,17 @@ def _in_folders(root: Path, folder: Path) -> list[Photo]:
     return [
         Photo(path.relative_to(root).as_posix(), path, known[name])
         for name in names
-        for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in SUFFIXES
+        for path in files_of(folder / name, SUFFIXES)
     ]
 
 
 def _listed(root: Path, folder: Path, listing: Path) -> list[Photo]:
     photos: dict[str, Photo] = {}
-    for number, line in enumerate(listing.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    try:
+        text = listing.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"{listing} cannot be read", found=error.strerror) from error
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         name, _, label = line.strip().rpartition(" ")

@@ -53,7 +53,7 @@ def read_image(path: Path, *, upright: bool = True) -> npt.NDArray[np.uint8]:
         UsageError: No such file, or not an image.
     """
     _require_pillow("Reading image files")
-    if not path.is_file():
+    if not _may_be_file(path):
         raise UsageError(f"there is no image {path}", fix="check the path")
     return _decode(path, str(path), upright=upright)
 
@@ -86,12 +86,20 @@ def _decode(
                 raise ValueError(f"{image.width}x{image.height}, more than {most_pixels / 1e6:.0f} million pixels")
             turned = ImageOps.exif_transpose(image) if upright else image
             return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"), np.uint8)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(
             f"{name} is not an image that can be read",
             found=first_line(error),
             expected=f"an 8-bit image, one of {', '.join(SUFFIXES)}",
         ) from error
+
+
+def _may_be_file(path: Path) -> bool:
+    """False where there is certainly no file; whoever opens one that may not be looked at learns why."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _require_pillow(purpose: str) -> None:

@@ -63,12 +63,12 @@ def read_label_ids(path: Path) -> UInt8Array:
     """
     with extra("images", "Reading label files"):
         from PIL import Image
-    if not path.is_file():
-        raise ArtifactError("an image has no labels", expected=str(path))
     try:
         with Image.open(path) as file:
             ids = np.asarray(file)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except FileNotFoundError:
+        raise ArtifactError("an image has no labels", expected=str(path)) from None
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         raise ArtifactError(f"the label file {path} cannot be read", found=first_line(error)) from error
     if ids.ndim != 2 or ids.dtype != np.uint8:
         raise ArtifactError(

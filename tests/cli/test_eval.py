@@ -18,7 +18,7 @@ from evit_deploy.data import cityscapes
 from tests.cli.conftest import Program
 
 ENGINE = "b0-seg.cpu.fp32.onnxruntime"
-IMAGES = 600
+IMAGES = 4000
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_json_is_the_record(evit: Program, workspace: Path) -> None:
     answer = evit("eval", ENGINE, "--dataset", "cityscapes:cs", "--limit", "2", "--json")
     assert answer.code == 0, answer.err
     printed = json.loads(answer.out)
-    written = json.loads((workspace / "profiles" / ENGINE / "evaluation.cityscapes.json").read_text())
+    written = json.loads((workspace / "profiles" / ENGINE / "evaluation.cityscapes-limit-2.json").read_text())
     assert {**printed, "created": None} == {**written, "created": None}
     assert (printed["images"], printed["dataset"]["images"]) == (2, 3)
 
@@ -98,9 +98,10 @@ def test_ctrl_c_and_again(workspace: Path, program: Program) -> None:
     assert process.returncode == 130, err
     assert "interrupted; what is done is kept" in err
     assert not (place / "evaluation.cityscapes.json").exists()
-    answer = program("eval", ENGINE, "--dataset", "cityscapes:cs")
+    answer = program("eval", ENGINE, "--dataset", "cityscapes:cs", "--limit", "100")
     assert answer.code == 0, answer.err
     assert "an interrupted evaluation goes on" in answer.err
-    record = json.loads((place / "evaluation.cityscapes.json").read_text())
-    assert record["images"] == IMAGES + 3
-    assert 0 < record["continued"] < IMAGES + 3
+    record = json.loads((place / "evaluation.cityscapes-limit-100.json").read_text())
+    assert record["images"] == 100
+    assert 0 < record["continued"] < 100
+    assert list(place.glob(".*.journal"))  # the rest of the whole is yet to come

@@ -47,6 +47,15 @@ def test_json(evit: Program) -> None:
     assert all(change["total_ms"] < data["total_ms"] for change in data["what_if"])
 
 
+def test_a_page(evit: Program, tmp_path: Path) -> None:
+    answer = evit("predict", "l0-sam", "--target", "orin", "--kernels", "0", "--page", "l0-sam.html")
+    assert "page: l0-sam.html" in answer.err
+    text = (tmp_path / "l0-sam.html").read_text()
+    assert "predicted, not measured" in text
+    assert text.count("<svg") >= 4  # a waterfall and a roofline for encoder and decoder
+    assert len(text) < 3_000_000
+
+
 def test_segment_anything(evit: Program) -> None:
     answer = evit("predict", "l0-sam", "--target", "orin", "--kernels", "0")
     assert answer.out.count("predicted, not measured") == 3
@@ -69,6 +78,7 @@ def test_a_power_mode(evit: Program) -> None:
         (["b1-seg", "--target", "orin", "--what-if", "magic"], "nothing to change"),
         (["b1-seg", "--target", "a100", "--what-if", "zero-copy"], "must be copied"),
         (["b9-seg", "--target", "orin"], "no model"),
+        (["b1-seg", "--target", "orin", "--page", "."], "is a folder"),
         (["b1-cls", "--target", "orin", "--output", "classes"], "no class map"),
     ],
 )

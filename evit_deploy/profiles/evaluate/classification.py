@@ -9,6 +9,7 @@ Source: mit-han-lab/efficientvit at commit de7d773, applications/efficientvit_cl
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from evit_deploy.data.classes import ClassSet
 from evit_deploy.data.imagenet import Photo
 from evit_deploy.data.images import read_image
 from evit_deploy.profiles.evaluate.feed import Array, Feed
-from evit_deploy.profiles.evaluate.mistakes import worst_mistakes
+from evit_deploy.profiles.evaluate.mistakes import not_finite, worst_mistakes
 from evit_deploy.profiles.evaluate.task import ClassScore, Item, Outcome, Score
 from evit_deploy.runtime.classify import Classifier
 
@@ -32,6 +33,12 @@ class LoadedPhoto:
     label: int
 
 
+def _fingerprint(photos: Sequence[Photo]) -> str:
+    """SHA-256 of every image's class: outcomes hold it, and a list of classes may be mended between two runs."""
+    pairs = (f"{photo.name}\0{photo.label}\n" for photo in photos)
+    return hashlib.sha256("".join(pairs).encode()).hexdigest()
+
+
 class ClassificationTask:
     """Evaluates a classifier on images of which each has one class; a `Task`."""
 
@@ -41,7 +48,8 @@ class ClassificationTask:
         self._classes: ClassSet = classifier.classes
         self._feed, self._published = Feed(classifier.engine, "logits"), published
         self._photos = {photo.name: photo for photo in photos}
-        self.batch, self.split, self.options = self._feed.batch, split, dict[str, Any]()
+        self.batch, self.split = self._feed.batch, split
+        self.options: dict[str, Any] = {"labels": _fingerprint(photos)}
 
     def items(self) -> list[Item]:
         """All images."""
@@ -83,5 +91,5 @@ class ClassificationTask:
                 if count
             ),
             mistakes=worst_mistakes(counts[:, :classes], self._classes.names),
-            warnings=(f"the outputs of {broken} of {total} images are not finite",) if broken else (),
+            warnings=not_finite(broken, total),
         )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from evit_deploy.errors import UsageError
 from evit_deploy.manifest import content_key
+from evit_deploy.profiles.evaluate.listing import Stamp, stamp
 from evit_deploy.profiles.evaluate.task import Item, Outcome
 from evit_deploy.profiles.files import plain
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 2.0
 _SUFFIX = ".journal"
-
-Stamp = list[list[int]]
 
 
 class Journal:
@@ -46,6 +45,7 @@ class Journal:
         """
         self.path = path
         self._lines: dict[str, tuple[Stamp, int]] = {}  # of each item: its files' state, and where its line begins
+        self._seen: dict[str, Stamp] = {}
         self._head = _line({"journal": 1, **identity})
         self._waiting: list[bytes] = []
         self._written = time.monotonic()
@@ -64,18 +64,21 @@ class Journal:
 
     def knows(self, item: Item) -> bool:
         """Whether it holds an outcome of the item, of the files as they are now."""
-        stamp, _ = self._lines.get(item.name, (None, 0))
-        return stamp is not None and stamp == _stamp(item)
+        seen = self._seen[item.name] = stamp(item)
+        kept, _ = self._lines.get(item.name, (None, 0))
+        return kept is not None and kept == seen
 
     def add(self, item: Item, outcome: Outcome) -> None:
         """Keep an outcome; on disk within `INTERVAL_S`, if more are added meanwhile.
 
+        It is of the files as `knows` last saw them: one that changes while it is read is read again next time.
+
         Raises:
             UsageError: The disk is full, or gone.
         """
-        stamp = _stamp(item)
-        self._lines[item.name] = stamp, self._end
-        self._append(_line({"item": item.name, "files": stamp, "outcome": outcome}))
+        seen = self._seen.get(item.name) or stamp(item)
+        self._lines[item.name] = seen, self._end
+        self._append(_line({"item": item.name, "files": seen, "outcome": outcome}))
         if time.monotonic() - self._written >= INTERVAL_S:
             self.write()
 
@@ -134,8 +137,11 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what is left, and close the file."""
+        """Write what is left, and close the file; one that holds nothing is deleted."""
         if self._file.closed:
+            return
+        if not self._lines:
+            self.remove()
             return
         try:
             self.write()
@@ -153,12 +159,6 @@ def other_journals(path: Path) -> list[Path]:
     """Journals of interrupted evaluations of the same kind with another identity."""
     kind = path.name.removesuffix(_SUFFIX).rpartition(".")[0]
     return sorted(other for other in path.parent.glob(f"{kind}.*{_SUFFIX}") if other != path)
-
-
-def _stamp(item: Item) -> Stamp:
-    """Size and time of every file, so that a file that was repaired is read again."""
-    states = [path.stat() for path in item.files if path.is_file()]
-    return [[state.st_size, state.st_mtime_ns] for state in states]
 
 
 def _line(value: Any) -> bytes:

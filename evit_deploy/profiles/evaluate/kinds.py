@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evit_deploy.data import ade20k, cityscapes, imagenet
+from evit_deploy.data import ade20k, cityscapes, coco_dataset, imagenet
 from evit_deploy.errors import UsageError
 from evit_deploy.manifest import ModelInfo
 from evit_deploy.profiles.evaluate.classification import ClassificationTask
 from evit_deploy.profiles.evaluate.published import demo_accuracy, published_accuracy
 from evit_deploy.profiles.evaluate.sam_kind import open_coco
+from evit_deploy.profiles.evaluate.sam_objects import BOXES
 from evit_deploy.profiles.evaluate.segmentation import SegmentationTask
 from evit_deploy.profiles.evaluate.sources import Folders, Scenes
 from evit_deploy.profiles.evaluate.task import Request, Task
@@ -30,14 +31,19 @@ class Kind:
     Attributes:
         trained_on: Data set of the models that it is for, as their manifests name it.
         open: Makes the task, of what `evit_deploy.runtime.load` gives for such a model.
-        has_files: Whether it is a folder, of which there are splits.
-        has_prompts: Whether `Request.prompts` means anything.
+        split: The split that is evaluated on if none is named; None of a kind without files.
+        prompts: How its models are asked if nothing else is said; None of models that are not asked.
     """
 
     trained_on: str
     open: Callable[[Any, Request], Task[Any, Any]]
-    has_files: bool = True
-    has_prompts: bool = False
+    split: str | None = None
+    prompts: str | None = None
+
+    @property
+    def has_files(self) -> bool:
+        """Whether it is a folder."""
+        return self.split is not None
 
 
 def parse_dataset(text: str, split: str | None = None, prompts: str | None = None) -> Request:
@@ -53,14 +59,17 @@ def parse_dataset(text: str, split: str | None = None, prompts: str | None = Non
             expected=f"KIND:DIR with one of {', '.join(KINDS)}",
             fix=_example("cityscapes"),
         )
-    kind = KINDS[name]
-    if kind.has_files and not (folder and Path(folder).is_dir()):
+    kind, root = KINDS[name], Path(folder).expanduser()  # shells expand no ~ behind a colon
+    if kind.has_files and not (folder and root.is_dir()):
         raise UsageError(f"there is no folder '{folder}'", expected=f"{name}:DIR", fix=_example(name))
     if not kind.has_files and (colon or split):
         raise UsageError(f"{name} are not in files", found=text, expected=f"{name}, without folder and split")
-    if prompts is not None and not kind.has_prompts:
+    if prompts is not None and kind.prompts is None:
         raise UsageError(f"{name} has no prompts", expected=f"--prompts with {', '.join(_prompted())} only")
-    return Request(name, Path(folder) if kind.has_files else None, split, prompts)
+    own_split, own_prompts = split in (None, kind.split), prompts in (None, "", kind.prompts)
+    return Request(
+        name, root if kind.has_files else None, None if own_split else split, None if own_prompts else prompts
+    )
 
 
 def open_task(runtime: Segmenter | Classifier | SegmentAnything, model: ModelInfo, request: Request) -> Task[Any, Any]:
@@ -115,11 +124,11 @@ def _scenes(segmenter: Segmenter, request: Request) -> SegmentationTask:
 
 
 KINDS = {
-    "cityscapes": Kind("cityscapes", _cityscapes),
-    "ade20k": Kind("ade20k", _ade20k),
-    "imagenet": Kind("imagenet", _imagenet),
-    "coco": Kind("sa-1b", open_coco, has_prompts=True),
-    "scenes": Kind("cityscapes", _scenes, has_files=False),
+    "cityscapes": Kind("cityscapes", _cityscapes, cityscapes.SPLIT),
+    "ade20k": Kind("ade20k", _ade20k, ade20k.SPLIT),
+    "imagenet": Kind("imagenet", _imagenet, imagenet.SPLIT),
+    "coco": Kind("sa-1b", open_coco, coco_dataset.SPLIT, BOXES),
+    "scenes": Kind("cityscapes", _scenes),
 }
 
 
@@ -133,4 +142,4 @@ def _example(name: str) -> str:
 
 
 def _prompted() -> list[str]:
-    return [name for name, kind in KINDS.items() if kind.has_prompts]
+    return [name for name, kind in KINDS.items() if kind.prompts is not None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which classes are taken for which: the largest cells off the diagonal of a confusion matrix."""
+"""What goes wrong: classes that are taken for one another, and outputs that are no numbers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ import numpy.typing as npt
 from evit_deploy.profiles.evaluate.task import Mistake
 
 MOST = 20
+
+
+def not_finite(broken: int, total: int) -> tuple[str, ...]:
+    """A warning, where the outputs of some images are not finite; they count as wrong."""
+    return (f"the outputs of {broken} of {total} images are not finite",) if broken else ()
 
 
 def worst_mistakes(counts: npt.NDArray[np.int64], names: Sequence[str]) -> tuple[Mistake, ...]:

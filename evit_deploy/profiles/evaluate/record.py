@@ -21,7 +21,7 @@ class DatasetInfo:
     """What was evaluated on.
 
     Attributes:
-        kind: Kind of data set, and how prompts are made where that was said: "coco-click".
+        kind: Kind of data set; with split, prompts and limit where they are not the usual ones: "coco-click-limit-50".
         path: Its folder; None of a kind that needs no files.
         split: Part of it; None where it has none.
         images: Images of the split.

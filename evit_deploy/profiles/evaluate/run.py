@@ -60,7 +60,8 @@ def evaluate(
         request: What was asked for.
         folder: The engine's folder.
         manifest: What the engine says about itself.
-        profiles: Folder of all profiles; ``<engine's name>/evaluation.<name>.json`` is written there.
+        profiles: Folder of all profiles; ``<engine's name>/evaluation.<name>.json`` is written there, with the limit in
+            its name where there is one: a trial does not take the place of the whole.
         options: How to go about it.
         progress: Told about every step.
         say: Told in a sentence what becomes of an earlier evaluation.
@@ -78,7 +79,8 @@ def evaluate(
     with progress("list the data set"):
         every = task.items()
         items = spread(every, options.limit)
-        dataset = DatasetInfo(request.name, root, task.split, len(every), fingerprint(items))
+        name = request.name if len(items) == len(every) else f"{request.name}-limit-{len(items)}"
+        dataset = DatasetInfo(name, root, task.split, len(every), fingerprint(items))
     data = {"kind": request.kind, "path": root, "split": task.split}
     identity = {"tool": evit_deploy.__version__, "key": manifest.key, "dataset": data, "options": dict(task.options)}
     with _alone(place, request.name), _open_journal(place, request.name, identity, options.fresh, say) as journal:
@@ -98,7 +100,7 @@ def evaluate(
             speed=speed,
             warnings=(*manifest.warnings, *score.warnings, *_partial(count, len(every))),
         )
-        path = place / f"evaluation.{request.name}.json"
+        path = place / f"evaluation.{name}.json"
         evaluation.write(path)
         if options.limit is None or count == len(journal):  # others are of an evaluation that is yet to go on
             journal.remove()
@@ -122,7 +124,8 @@ def _work_off(
     left = [item for item in left if item.name not in absent]
     if len(left) + len(absent) < len(items):
         say(f"an interrupted evaluation goes on: {len(left)} of {len(items)} images are left")
-    bare = bare_rate(task, left)
+    with progress("time the engine alone"):
+        bare = bare_rate(task, left)
     done, start = 0, time.perf_counter()
     with progress("evaluate", len(left)) as step, closing(stream(task, left, available_cores())) as outcomes:
         for item, outcome in outcomes:

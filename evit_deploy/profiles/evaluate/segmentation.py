@@ -6,8 +6,9 @@ label is no class are not judged. The mean is over the classes that occur, in la
 reference has a number, it is this one, and where a class never occurs it has none.
 
 The reference upsamples logits to the labels' size, bicubically, then takes the argmax. So does this, of an engine that
-gives logits. One that gives a class map did so in the graph, at the graph's size; where the labels have another, the
-map is brought there by nearest neighbour, and the score says so.
+gives logits; an image whose logits are not all finite counts as wrong everywhere. One that gives a class map did so in
+the graph, at the graph's size; where the labels have another, the map is brought there by nearest neighbour, and the
+score says so.
 
 Source: mit-han-lab/efficientvit at commit de7d773, applications/efficientvit_seg/eval_efficientvit_seg_model.py.
 """
@@ -26,11 +27,12 @@ from evit_deploy.data.metrics import ConfusionMatrix
 from evit_deploy.data.resize import resize_nearest
 from evit_deploy.errors import UsageError
 from evit_deploy.profiles.evaluate.feed import Array, Feed
-from evit_deploy.profiles.evaluate.mistakes import worst_mistakes
+from evit_deploy.profiles.evaluate.mistakes import not_finite, worst_mistakes
 from evit_deploy.profiles.evaluate.task import ClassScore, Item, Outcome, Score
 from evit_deploy.runtime.segment import Segmenter, classify_pixels
 
 UInt8 = npt.NDArray[np.uint8]
+_NO_CLASS = 255  # no data set has so many
 _STRIP_PIXELS = 1 << 18  # what is counted at once stays in a core's cache
 
 
@@ -95,8 +97,10 @@ class SegmentationTask:
 
     def judge(self, loaded: LoadedImage, result: Array) -> Outcome:
         """Count the pixels of every pair of classes."""
-        shape = loaded.labels.shape
-        if self._graph.output == "logits":
+        shape, finite = loaded.labels.shape, bool(np.isfinite(result).all())
+        if not finite:  # the argmax takes NaN for the largest, and the image for the class that NaN stands at
+            predicted = np.full(shape, _NO_CLASS, np.uint8)
+        elif self._graph.output == "logits":
             predicted = np.empty(shape, np.uint8)
             classify_pixels(result, predicted, None)
         else:
@@ -104,14 +108,15 @@ class SegmentationTask:
         counts = count_classes(loaded.labels, predicted, self._images.table, len(self._classes.names))
         cells = np.flatnonzero(counts)
         resized = self._graph.output != "logits" and result.shape != shape
-        return {"cells": cells.tolist(), "pixels": counts.ravel()[cells].tolist(), "resized": resized}
+        pixels = counts.ravel()[cells].tolist()
+        return {"cells": cells.tolist(), "pixels": pixels, "resized": resized, "finite": finite}
 
     def finish(self, outcomes: Iterable[tuple[str, Outcome]]) -> Score:
         """Mean IoU and pixel accuracy, and the IoU of every class."""
-        matrix, total, resized = ConfusionMatrix(len(self._classes.names)), 0, 0
+        matrix, total, resized, broken = ConfusionMatrix(len(self._classes.names)), 0, 0, 0
         for _, outcome in outcomes:
             matrix.counts.reshape(-1)[outcome["cells"]] += np.array(outcome["pixels"], np.int64)
-            total, resized = total + 1, resized + outcome["resized"]
+            total, resized, broken = total + 1, resized + outcome["resized"], broken + (not outcome["finite"])
         if not matrix.present().any():
             raise UsageError(
                 "no pixel of the labels belongs to a class",
@@ -128,7 +133,12 @@ class SegmentationTask:
             ),
             confusion=matrix.counts[:, :-1].tolist(),
             mistakes=worst_mistakes(matrix.counts[:, :-1], self._classes.names),
-            warnings=(*self._absent(iou), *self._resizing(resized, total), *self._images.notes),
+            warnings=(
+                *not_finite(broken, total),
+                *self._absent(iou),
+                *self._resizing(resized, total),
+                *self._images.notes,
+            ),
         )
 
     def _absent(self, iou: npt.NDArray[np.float64]) -> list[str]:

@@ -7,6 +7,7 @@ knows threads, journals and progress.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,8 @@ class Request:
     Attributes:
         kind: Kind of data set: a key of `evit_deploy.profiles.evaluate.kinds.KINDS`.
         root: Its folder; None of a kind that needs no files.
-        split: Part of it, such as "val"; None takes the kind's own.
-        prompts: How Segment Anything is asked, in the words of its kind of data set; None takes the kind's own.
+        split: Part of it, such as "train"; None for the kind's own.
+        prompts: How Segment Anything is asked, in the words of its kind of data set; None for the kind's own.
     """
 
     kind: str
@@ -41,9 +42,10 @@ class Request:
 
     @property
     def name(self) -> str:
-        """What tells its record from others: the kind, and how prompts are made where that was said."""
-        words = (self.prompts or "").partition(":")[0]
-        return f"{self.kind}-{words}" if words else self.kind
+        """What tells its record from others: the kind, and split and prompts where they are not the kind's own."""
+        way, _, file = (self.prompts or "").partition(":")
+        words = (self.kind, self.split, way, Path(file).stem)
+        return "-".join(re.sub(r"[^A-Za-z0-9_]+", "-", word) for word in words if word)
 
 
 @dataclass(frozen=True)

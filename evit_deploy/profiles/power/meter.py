@@ -87,12 +87,12 @@ def _run(call: Callable[[], object], seconds: float, sampler: Sampler, source: S
     """Call for a while, and until power is known; when it began, and when every call ended, in seconds."""
     times = [time.perf_counter()]
     check, end = times[0] + seconds, times[0] + _LONGEST * seconds
-    while times[-1] < end:
+    while times[-1] < end and not sampler.failure:
         call()
         times.append(time.perf_counter())
         if times[-1] >= check:
             check = times[-1] + seconds / 4
-            if sampler.failure or _is_known(stretch_of(sampler.between(times[0], times[-1])), source):
+            if _is_known(stretch_of(sampler.between(times[0], times[-1])), source):
                 break
     return np.array(times)
 

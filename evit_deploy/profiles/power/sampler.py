@@ -52,5 +52,5 @@ class Sampler:
                         last = reading.time
                     elif time.perf_counter() - last > _SILENCE:
                         raise OSError(f"nothing came for {_SILENCE:.0f} seconds")
-        except OSError as error:
-            self.failure = str(error)
+        except Exception as error:  # whatever a driver's library raises: it ends the readings, not the measurement
+            self.failure = str(error) or type(error).__name__

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from evit_deploy.profiles.power.ina3221 import find_ina3221
@@ -21,7 +22,9 @@ def survey(root: Path = Path("/")) -> Iterator[Source | Obstacle]:
     Args:
         root: Where the system's files are.
     """
-    for found in (find_ina3221(root), find_tegrastats(), find_nvml(), find_rapl(root)):
+    finders = (partial(find_ina3221, root), find_tegrastats, find_nvml, partial(find_rapl, root))
+    for find in finders:  # one by one: to look at tegrastats takes a while
+        found = find()
         if found is not None:
             yield found
 
@@ -42,7 +45,8 @@ def find_source(processor: Processor, root: Path = Path("/")) -> Source | None:
         processor: "gpu" or "cpu".
         root: Where the system's files are.
     """
-    return next((source for source in sources(root) if processor in source.serves), None)
+    found = (item for item in survey(root) if isinstance(item, Source) and processor in item.serves)
+    return next(found, None)
 
 
 def obstacles(root: Path = Path("/"), processor: Processor | None = None) -> list[Obstacle]:

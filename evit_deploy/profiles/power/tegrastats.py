@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from evit_deploy.profiles.power.rails import UNCONNECTED, jetson_total
-from evit_deploy.profiles.power.source import Reading, Source
+from evit_deploy.profiles.power.source import Obstacle, Processor, Reading, Source
 
 NAME = "tegrastats"
 INTERVAL = 0.1
@@ -35,6 +35,7 @@ _NO_RAILS = {UNCONNECTED, "RAM", "SWAP", "IRAM"}
 _TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C(?:/\S+)?(?!\S)")
 _COLDEST = -100.0  # switched-off sensors show -256
 _END_SECONDS = 1.0
+_SERVES: frozenset[Processor] = frozenset({"gpu", "cpu"})
 
 
 def parse_line(line: str) -> tuple[dict[str, float], dict[str, float]]:
@@ -44,11 +45,18 @@ def parse_line(line: str) -> tuple[dict[str, float], dict[str, float]]:
     return rails, {name: degrees for name, degrees in sensors.items() if degrees > _COLDEST}
 
 
-def find_tegrastats() -> Source | None:
-    """tegrastats as a source; None where there is no such tool on PATH."""
+def find_tegrastats() -> Source | Obstacle | None:
+    """tegrastats as a source; why it tells no power; None where there is no such tool on PATH."""
     if shutil.which(NAME) is None:
         return None
-    return Source(NAME, frozenset({"gpu", "cpu"}), INTERVAL, _run, jetson_total)
+    try:
+        with _run() as lines:
+            reading, why = lines.read(), "it prints no power of this board"
+    except OSError as error:
+        reading, why = None, str(error)
+    if reading is None:
+        return Obstacle(NAME, _SERVES, why, f"run '{NAME}' and see; on some carrier boards nothing measures power")
+    return Source(NAME, _SERVES, INTERVAL, _run, jetson_total)
 
 
 class _Lines:
@@ -72,6 +80,13 @@ class _Lines:
                 return Reading(rails, temperatures, self._last)
         return None
 
+    def _end(self) -> str:
+        """Why there is no more output."""
+        try:
+            return f"{NAME} ended with status {self._process.wait(_END_SECONDS)}"
+        except subprocess.TimeoutExpired:
+            return f"{NAME} closed its output"
+
     def _line(self, deadline: float) -> str:
         """One whole line; nothing when time is up."""
         while b"\n" not in self._buffer:
@@ -80,7 +95,7 @@ class _Lines:
                 return ""
             chunk = os.read(self._pipe, 1 << 16)
             if not chunk:
-                raise OSError(f"{NAME} ended with status {self._process.wait(_END_SECONDS)}")
+                raise OSError(self._end())
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode("utf-8", "replace")

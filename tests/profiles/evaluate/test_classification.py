@@ -67,6 +67,19 @@ def test_one_broken_photo(classifier_engine, imagenet_root, tmp_path, content):
     assert (found.images, [item.file for item in found.skipped]) == (5, [path.relative_to(imagenet_root).as_posix()])
 
 
+def test_what_was_judged_by_other_labels_is_not_continued(classifier_engine):
+    """A list of classes that is one off is a common slip; outcomes hold the classes, so a journal must tell them."""
+
+    def options(*labels):
+        photos = [Photo(f"{number}.JPEG", SimpleNamespace(), label) for number, label in enumerate(labels)]
+        return ClassificationTask(classifier, photos, "val", None).options
+
+    with load(classifier_engine) as classifier:
+        assert options(1, 2) == options(1, 2)
+        assert options(1, 2) != options(2, 3)
+        assert options(1, 2) != options(1)
+
+
 @pytest.fixture
 def task(classifier_engine):
     with load(classifier_engine) as classifier:

@@ -103,7 +103,20 @@ def test_what_the_demo_weights_reached(classes_engine, source, resolution, there
 
 
 @pytest.mark.parametrize(
-    ("prompts", "name"), [(None, "coco"), ("click", "coco-click"), ("detections:found.json", "coco-detections")]
-)
-def test_every_way_of_asking_has_a_record_of_its_own(prompts, name):
-    assert Request("coco", prompts=prompts).name == name
+    ("prompts", "split", "name"),
+    [
+        (None, None, "coco"), ("boxes", None, "coco"), ("", None, "coco"), ("boxes", "val2017", "coco"),
+        ("click", None, "coco-click"), ("click", "train2017", "coco-train2017-click"),
+        ("detections:found.json", None, "coco-detections-found"),
+        ("detections:../../a b/ViT.Det.json", None, "coco-detections-ViT-Det"), (None, "../..", "coco--"),
+    ],
+)  # fmt: skip
+def test_every_way_of_asking_has_a_record_of_its_own(prompts, split, name, tmp_path):
+    assert parse_dataset(f"coco:{tmp_path}", split, prompts).name == name
+
+
+def test_a_home_folder_behind_a_colon(tmp_path, monkeypatch):
+    """Shells leave it to the program."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    assert parse_dataset("cityscapes:~/data").root == tmp_path / "data"

@@ -32,7 +32,9 @@ def go(tmp_path):
             task, Request("scenes"), tmp_path / "engines" / "toy", manifest, tmp_path / "profiles", Options(**options),
             say=said.append,
         )  # fmt: skip
-        assert path == tmp_path / "profiles" / "toy" / "evaluation.scenes.json"
+        limit = options.get("limit")
+        name = "scenes" if limit is None else f"scenes-limit-{limit}"
+        assert path == tmp_path / "profiles" / "toy" / f"evaluation.{name}.json"
         return found, said, json.loads(path.read_text())
 
     return run
@@ -107,6 +109,30 @@ def test_a_small_evaluation_in_between_loses_nothing(go):
         go(CountingTask(50, stop_at=40))
     go(CountingTask(50), limit=5)
     assert go(CountingTask(50))[2]["continued"] > 20
+
+
+def test_a_trial_does_not_take_the_place_of_the_whole(go, tmp_path):
+    whole = go(CountingTask(50))[2]
+    trial = go(CountingTask(50), limit=5)[2]
+    assert (trial["images"], trial["dataset"]["kind"]) == (5, "scenes-limit-5")
+    assert json.loads((tmp_path / "profiles" / "toy" / "evaluation.scenes.json").read_text()) == whole
+
+
+def test_what_never_began_leaves_nothing(go, tmp_path):
+    task = CountingTask(3)
+    task.files = {1: (tmp_path / "none.png",)}
+    with pytest.raises(ArtifactError, match="lack a file"):
+        go(task)
+    assert journals(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_looked_at_is_named(go, tmp_path):
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    task = CountingTask(3)
+    task.files = {1: (loop,)}
+    with pytest.raises(ArtifactError, match=r"loop.png: .*symbolic links"):
+        go(task)
 
 
 def test_a_failure_ends_it_and_what_is_done_is_kept(go):

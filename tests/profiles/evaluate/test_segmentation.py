@@ -14,7 +14,8 @@ from evit_deploy.data.images import read_image, write_image
 from evit_deploy.data.metrics import ConfusionMatrix
 from evit_deploy.errors import ArtifactError, UsageError
 from evit_deploy.profiles.evaluate import Options, evaluate_engine, parse_dataset
-from evit_deploy.profiles.evaluate.segmentation import count_classes
+from evit_deploy.profiles.evaluate.kinds import open_task
+from evit_deploy.profiles.evaluate.segmentation import LoadedImage, count_classes
 from evit_deploy.runtime import load
 
 
@@ -64,6 +65,23 @@ def test_logits_give_the_references_numbers(logits_engine, tmp_path, run, size):
     assert found.score.metrics["mIoU"] == pytest.approx(np.nanmean(expected), abs=1e-4)
     assert not any("nearest" in text for text in found.warnings)
     assert (measured > 0).sum() > 5
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_wrong_everywhere(logits_engine, cityscapes_root, value):
+    """The argmax takes NaN for the largest: all of it would be class 0, and a street full of road right."""
+    with load(logits_engine) as segmenter:
+        task = open_task(segmenter, segmenter.manifest.model, parse_dataset(f"cityscapes:{cityscapes_root}"))
+        logits = np.zeros((19, 64, 128), np.float32)
+        logits[0] = 1.0
+        loaded = LoadedImage(np.zeros(1), np.full((64, 128), 7, np.uint8))  # road
+        right = task.finish([("a", task.judge(loaded, logits))])
+        logits[0, 5, 6] = value
+        wrong = task.finish([("a", task.judge(loaded, logits))])
+    assert right.metrics == {"mIoU": 1.0, "pixel accuracy": 1.0}
+    assert wrong.metrics == {"mIoU": 0.0, "pixel accuracy": 0.0}
+    assert "the outputs of 1 of 1 images are not finite" in wrong.warnings
+    assert not any("not finite" in text for text in right.warnings)
 
 
 def test_a_class_map_of_the_labels_size_is_judged_as_it_is(classes_engine, cityscapes_root, run):

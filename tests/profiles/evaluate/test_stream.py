@@ -46,7 +46,7 @@ def test_the_engine_does_not_wait_for_files():
     task.infer_seconds, task.load_seconds = 0.02, 0.03  # two threads read an image in 15 ms
     start = time.perf_counter()
     assert sum(1 for _ in stream(task, task.items(), workers=2)) == 40
-    assert 40 * task.infer_seconds / (time.perf_counter() - start) > 0.9
+    assert time.perf_counter() - start < 1.4  # one after the other takes 2 s, beside each other 0.8
 
 
 def test_an_evaluation_that_is_closed_leaves_no_threads():

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from evit_deploy.profiles.power import tegrastats
 from evit_deploy.profiles.power.rails import jetson_total
+from evit_deploy.profiles.power.source import Obstacle, Source
 from evit_deploy.profiles.power.tegrastats import find_tegrastats, parse_line
 from tests.targets.boards import write_tool
 
@@ -161,6 +162,7 @@ def test_no_tool_is_no_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_a_tool_that_ends_is_an_error(tool) -> None:
     tool(cat("r36.4_orin_nx", end="exit 3"))
     source = find_tegrastats()
+    assert isinstance(source, Source)
     with pytest.raises(OSError, match="ended with status 3"), source.open() as reader:
         for _ in range(4):
             reader.read()
@@ -173,17 +175,27 @@ def test_a_tool_without_lines_does_not_hang(script: str, tool, monkeypatch: pyte
     monkeypatch.setattr(tegrastats, "_PATIENCE", 3)
     tool(script)
     start = time.perf_counter()
-    with find_tegrastats().open() as reader:
-        assert reader.read() is None
+    found = find_tegrastats()
+    assert isinstance(found, Obstacle)
+    assert "prints no power" in found.what
     assert time.perf_counter() - start < 3
+
+
+@pytest.mark.parametrize(
+    ("script", "words"), [("exit 4", "ended with status 4"), ("exec 1>&-; sleep 30", "closed its output")]
+)
+def test_a_tool_that_does_not_work_is_an_obstacle(script: str, words: str, tool) -> None:
+    tool(script)
+    found = find_tegrastats()
+    assert isinstance(found, Obstacle)
+    assert words in found.what
 
 
 def test_a_tool_that_prints_without_end_and_without_rails_does_not_hang(tool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tegrastats, "_PATIENCE", 3)
     tool("while :; do echo nothing of interest; done")
     start = time.perf_counter()
-    with find_tegrastats().open() as reader:
-        assert reader.read() is None
+    assert isinstance(find_tegrastats(), Obstacle)
     assert time.perf_counter() - start < 3
 
 
