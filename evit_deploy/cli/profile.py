@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evit_deploy.cli.common import HERE, Bars, Json, Workspace, artifact_folder, print_json, print_table, warn
+from evit_deploy.cli.bars import Bars
+from evit_deploy.cli.common import HERE, Json, Workspace, artifact_folder, print_json, print_table, warn
 from evit_deploy.cli.sign import TrustedKeys
 from evit_deploy.errors import UsageError
 
@@ -79,7 +80,7 @@ def _profile_parts(
         for work in (work for work in report.works if work.speedup):
             typer.echo(f"{work.name}: {work.speedup:.1f} times as fast as PyTorch eager, in the same run")
         for prediction, work in zip(report.predictions, report.works, strict=False):  # encoder, decoder for one prompt
-            _print_prediction(prediction, work.engine)
+            _print_prediction(prediction, work.engine, work.name)
         _print_rest(report, path, f", with 64 prompts {report.many_peak_memory_mb:.0f} MB")
     for name, agreement in report.verdict.parts.items():
         require(agreement, f"the engine {folder / name}", _CURE)
@@ -95,20 +96,22 @@ def _print_report(report: ProfileReport, path: Path) -> None:
     if report.frames_per_second:
         typer.echo(f"throughput with two runs in flight: {report.frames_per_second:.1f} frames/s")
     if report.wrapper_ms is not None:
-        typer.echo(f"added to every run by this package: {1000 * report.wrapper_ms:.0f} µs")
+        typer.echo(f"checks and lock of Engine.infer, in every run: {1000 * report.wrapper_ms:.0f} µs")
     if report.prediction:
-        _print_prediction(report.prediction, report.engine_infer)
+        _print_prediction(report.prediction, report.engine_infer, "the raw graph")
     _print_stages(report.stages)
     _print_rest(report, path)
 
 
-def _print_prediction(prediction: Prediction, measured: Latency) -> None:
+def _print_prediction(prediction: Prediction, measured: Latency, what: str) -> None:
+    from evit_deploy.profiles.pages.words import milliseconds
     from evit_deploy.profiles.predict.prediction import PREDICTED
 
     place = "inside" if prediction.low_ms <= measured.p50 <= prediction.high_ms else "outside"
     typer.echo(
-        f"{prediction.subject}: {prediction.ms:.2f} ms {PREDICTED}, between {prediction.low_ms:.2f} and"
-        f" {prediction.high_ms:.2f}; the measured median is {place}"
+        f"{prediction.subject}: {milliseconds(prediction.ms)} ms {PREDICTED}, between"
+        f" {milliseconds(prediction.low_ms)} and {milliseconds(prediction.high_ms)};"
+        f" the measured median of {what} is {place}"
     )
 
 
@@ -116,9 +119,11 @@ def _print_stages(stages: Sequence[StageTime]) -> None:
     """Layers by part of the network, beside what was predicted for them."""
     if not stages:
         return
+    from evit_deploy.profiles.pages.words import milliseconds
+
     predicted = any(stage.predicted_ms is not None for stage in stages)
     rows = [
-        [item.stage, f"{item.measured_ms:.2f}", *([_or_dash(item.predicted_ms)] if predicted else [])]
+        [item.stage, milliseconds(item.measured_ms), *([_or_dash(item.predicted_ms)] if predicted else [])]
         for item in stages
     ]
     typer.echo()
@@ -127,27 +132,35 @@ def _print_stages(stages: Sequence[StageTime]) -> None:
 
 
 def _or_dash(ms: float | None) -> str:
-    return "–" if ms is None else f"{ms:.2f}"
+    from evit_deploy.profiles.pages.words import milliseconds
+
+    return "–" if ms is None else milliseconds(ms)
 
 
 def _print_times(latencies: Sequence[Latency], unit: str) -> None:
+    from evit_deploy.profiles.pages.words import milliseconds
+
     rows = [
-        [item.name, *(f"{value:.1f}" for value in (item.p50, item.p90, item.p99, item.max, item.throughput))]
+        [item.name, *map(milliseconds, (item.p50, item.p90, item.p99, item.max)), f"{item.throughput:,.1f}"]
         for item in latencies
     ]
     print_table(["", "p50 ms", "p90 ms", "p99 ms", "max ms", unit], rows)
 
 
 def _print_rest(report: ProfileReport | PartsReport, path: Path, more: str = "") -> None:
+    from evit_deploy.profiles.pages.words import energy, interval, milliseconds
+
     for text in report.notes:
         typer.secho(f"note: {text}", err=True)
     if report.power:
         power = report.power
         typer.echo(
-            f"power: {power.total_w:.1f} W ({power.total_is}), {power.energy_mj:.1f} ± {power.energy_sigma_mj:.1f} mJ"
-            " per frame"
+            f"power: {interval(power.total_w, power.total_sigma_w)} W ({power.total_is}),"
+            f" {energy(power.energy_mj, power.energy_sigma_mj)} per frame"
         )
     if report.first_call_ms is not None:
-        typer.echo(f"load: {report.load_seconds:.1f} s, then {report.first_call_ms:.1f} ms for the first frame")
+        typer.echo(
+            f"load: {report.load_seconds:.1f} s, then {milliseconds(report.first_call_ms)} ms for the first frame"
+        )
     typer.echo(f"peak memory of the engine: {report.peak_memory_mb:.0f} MB{more}")
     typer.echo(f"report: {path}")

@@ -13,6 +13,7 @@ import numpy as np
 
 import evit_deploy
 from evit_deploy.manifest import utc_now
+from evit_deploy.runtime.backends import GPU_BACKENDS
 from evit_deploy.runtime.engine import available_cores
 from evit_deploy.targets.device import Device, machine_record, this_device, with_clocks
 from evit_deploy.targets.machine import describe, memory_gb
@@ -31,7 +32,7 @@ def environment(backend: str) -> dict[str, str]:
     Returns:
         Readable names to readable values.
     """
-    memory = memory_gb()
+    memory, bindings = memory_gb(), ["cuda.bindings"] if backend in GPU_BACKENDS else []
     return {
         "date": utc_now(),
         **describe(),
@@ -42,7 +43,7 @@ def environment(backend: str) -> dict[str, str]:
         "evit-deploy": evit_deploy.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        **{name: version for name in (backend, "cuda.bindings", "torch") if (version := imported_version(name))},
+        **{name: version for name in (backend, *bindings, "torch") if (version := imported_version(name))},
     }
 
 

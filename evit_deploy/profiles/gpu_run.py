@@ -48,19 +48,19 @@ class GpuRun:
 
     def upload(self) -> None:
         """Put the copies of all inputs on the stream."""
-        cudart = self.device.cudart
-        kind = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
+        kind = self.device.cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
         for pair in self._inputs:
-            copied = cudart.cudaMemcpyAsync(pair.device.pointer, pair.host.address, pair.host.nbytes, kind, self.stream)
-            self.device.check(copied, "copying an input")
+            self._copy(pair.device.pointer, pair.host.address, pair.host.nbytes, kind, "copying an input")
 
     def download(self) -> None:
         """Put the copies of all outputs on the stream."""
-        cudart = self.device.cudart
-        kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        kind = self.device.cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
         for pair in self._outputs:
-            copied = cudart.cudaMemcpyAsync(pair.host.address, pair.device.pointer, pair.host.nbytes, kind, self.stream)
-            self.device.check(copied, "copying an output")
+            self._copy(pair.host.address, pair.device.pointer, pair.host.nbytes, kind, "copying an output")
+
+    def _copy(self, to: int, source: int, nbytes: int, kind: Any, doing: str) -> None:
+        copied = self.device.cudart.cudaMemcpyAsync(to, source, nbytes, kind, self.stream)
+        self.device.check(copied, doing)
 
     def wait(self) -> None:
         """Wait for the stream."""

@@ -52,7 +52,7 @@ class Insight:
     """What was found of one graph.
 
     Attributes:
-        wrapper_ms: What this package's Python adds to every run.
+        wrapper_ms: What the checks and the lock of `Engine.infer` add to every run, without the backend.
         frames_per_second: Throughput with `IN_FLIGHT` runs under way; None on a CPU, where none overlap.
         modes: Times as `trtexec` takes them; empty where the backend is no TensorRT.
         device_memory: MB on the GPU and page-locked on the host, by use; empty on a CPU.

@@ -19,13 +19,16 @@ this machine under this load.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evit_deploy.profiles.drift import Drift, drift_of
 
@@ -50,6 +53,15 @@ class Latency:
     name: str
     samples_ms: tuple[float, ...]
     frames: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no clock gives, as a damaged record may hold: every figure below would be nonsense or an error.
+
+        Raises:
+            ValueError: No sample, one that is no positive number, or no frame.
+        """
+        if not self.samples_ms or not all(0 < value < math.inf for value in self.samples_ms) or self.frames < 1:
+            raise ValueError(f"the times of '{self.name}' are not all positive numbers, of one frame or more")
 
     @property
     def runs(self) -> int:
@@ -93,7 +105,7 @@ class Latency:
     @property
     def drift(self) -> Drift | None:
         """Whether it got slower from round to round; None with too few runs to say."""
-        return drift_of([float(np.median(block)) for block in _blocks(self) if len(block)])
+        return drift_of([float(np.median(block)) for block in blocks(self) if len(block)])
 
     def to_json(self) -> dict[str, Any]:
         """All figures, and the samples rounded to 0.1 µs."""
@@ -157,20 +169,25 @@ def measure_together(
 
 
 def block_sizes(runs: int) -> list[int]:
-    """Calls per round: `ROUNDS` numbers that differ by one at most and sum to `runs`."""
-    return [len(part) for part in np.array_split(np.empty(runs), ROUNDS)]
+    """Calls per round: `ROUNDS` numbers that differ by one at most and sum to `runs`.
+
+    Fewer calls than rounds are spread over all of them, so that they meet what the machine does in the whole run.
+    """
+    ends = [(index * runs + ROUNDS // 2) // ROUNDS for index in range(ROUNDS + 1)]
+    return [end - begin for begin, end in pairwise(ends)]
+
+
+def blocks(latency: Latency) -> list[npt.NDArray[np.float64]]:
+    """Milliseconds of every round of a run as `measure_together` made it, `ROUNDS` of them; some may be empty."""
+    return np.split(np.array(latency.samples_ms, float), np.cumsum(block_sizes(latency.runs))[:-1])
 
 
 def ratio_range(slow: Latency, fast: Latency) -> tuple[float, float]:
     """Quartiles, over the rounds of one run, of the ratio of the two medians of a round."""
-    pairs = zip(_blocks(slow), _blocks(fast), strict=True)
+    pairs = zip(blocks(slow), blocks(fast), strict=True)
     ratios = [np.median(one) / np.median(other) for one, other in pairs if len(one) and len(other)]
     low, high = np.percentile(ratios, [25, 75])
     return float(low), float(high)
-
-
-def _blocks(latency: Latency) -> list[Any]:
-    return np.array_split(np.array(latency.samples_ms), ROUNDS)
 
 
 def _planned_runs(subject: Subject, warm_up_seconds: float, warm_up_calls: int) -> int:

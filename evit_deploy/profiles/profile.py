@@ -18,11 +18,13 @@ from evit_deploy.manifest import Agreement, Manifest
 from evit_deploy.profiles.environment import environment, load_average
 from evit_deploy.profiles.expected import expected
 from evit_deploy.profiles.files import write_json
+from evit_deploy.profiles.gpu_state import gpu_reader
 from evit_deploy.profiles.insight import EVERYTHING, Wanted, drawn_power, inspect_graph
 from evit_deploy.profiles.latency import ROUNDS, Latency, Subject, measure_together
 from evit_deploy.profiles.memory import Footprint, measure_footprint
 from evit_deploy.profiles.original import eager_call, original_model, work_name
 from evit_deploy.profiles.pages import frame_pictures, require_page_packages, write_page, write_pictures
+from evit_deploy.profiles.place import require_writable
 from evit_deploy.profiles.reading import REPORT
 from evit_deploy.profiles.remarks import NOT_WANTED, Notes, absence, busy, drifting, load_entry
 from evit_deploy.profiles.report import ENGINE_CALL, ENGINE_INFER, ProfileReport
@@ -73,6 +75,7 @@ def profile_engine(
         UnavailableError: The engine cannot run here, or a package for the page is missing.
     """
     require_page_packages()
+    require_writable(profiles, folder)
     with progress("load the engine"):
         task = load(folder, trusted_keys=trusted_keys)
     if isinstance(task, SegmentAnything):
@@ -112,9 +115,10 @@ def _time(task: Segmenter | Classifier, reference: Reference, runs: int, pytorch
     inputs = _inputs(task.manifest, reference)
     subjects = _engine_subjects(task, inputs, reference, max(runs, MINIMUM_RUNS))
     eager, absent = _pytorch_subject(task.manifest, reference, runs, progress) if pytorch else (None, NOT_WANTED)
-    watch = Watch()
-    with pytorch_threads(eager is not None), progress("measure", ROUNDS) as step:
-        latencies = measure_together([*subjects, *([eager] if eager else [])], watch.beside(step.advance))
+    with gpu_reader(wanted=task.engine.on_gpu) as gpu, pytorch_threads(eager is not None):
+        watch = Watch(gpu=gpu)
+        with progress("measure", ROUNDS) as step:
+            latencies = measure_together([*subjects, *([eager] if eager else [])], watch.beside(step.advance))
     surroundings = watch.entries() | load_entry(average)
     return _Timed(latencies, subjects[0], inputs, surroundings, Notes(_notes(latencies, absent, average)))
 

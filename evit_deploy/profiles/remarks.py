@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from evit_deploy.errors import EvitError
+from evit_deploy.errors import EvitError, first_line
 from evit_deploy.profiles.environment import load_average
 from evit_deploy.profiles.latency import Latency
 from evit_deploy.runtime.engine import available_cores
@@ -26,6 +26,9 @@ class Notes:
     def attempt(self, missing: str, do: Callable[[], T]) -> T | None:
         """Do something that not every machine can.
 
+        What was measured before must not be lost by it, and libraries fail in ways of their own: a full disk, a device
+        that is gone. So whatever goes wrong is a note; only what ends the program ends it.
+
         Args:
             missing: What to say where it fails: "Layers were not timed".
             do: Does it.
@@ -37,6 +40,9 @@ class Notes:
             return do()
         except EvitError as error:
             self.texts.append(f"{missing}: {reason(error)}.")
+            return None
+        except Exception as error:
+            self.texts.append(f"{missing}: {type(error).__name__}: {first_line(error)}.")
             return None
 
 
@@ -75,6 +81,7 @@ def drifting(latencies: Iterable[Latency]) -> Iterator[str]:
         drift = latency.drift
         if drift is not None and drift.matters:
             yield (
-                f"{latency.name} drifted: the last round was {drift} than the first, along the trend of all rounds. "
+                f"{latency.name} drifted: the last quarter of its rounds was {drift} than the first, where rounds "
+                f"that are close in time scatter by {100 * drift.sigma:.1f} %. "
                 "Clocks, temperatures and other load while it was measured are in the environment."
             )

@@ -39,8 +39,8 @@ class ProfileReport:
         environment: Machine, versions, load, date.
         notes: What a reader must know about the measurement, such as why PyTorch is absent.
         first_call_ms: The first call in a fresh process, just after the load.
-        frames_per_second: Throughput with as many runs under way as the backend is best with; None if not measured.
-        wrapper_ms: What this package's own Python adds to every run of the raw graph.
+        frames_per_second: Throughput with two runs under way; None if not measured.
+        wrapper_ms: What the checks and the lock of `Engine.infer` add to every run, without the backend.
         modes: The raw graph timed as `trtexec` of several releases does; empty where its backend is no TensorRT.
         device_memory: MB on the GPU and page-locked on the host, by use; empty on CPUs.
         layer_times: By layer, from the backend's own profiler.
@@ -137,7 +137,7 @@ def commands(report: ProfileReport) -> list[str]:
     lines = [
         ["export", manifest.model.name, *_export_options(manifest), *name],
         ["build", export, "--target", engine.target, f"--{engine.precision}", *compiler],
-        ["profile", report.engine, "--runs", str(report.engine_infer.runs)],
+        ["profile", built_name(report.engine, manifest), "--runs", str(report.engine_infer.runs)],
     ]
     return [shlex.join(["evit-deploy", *line]) for line in lines]
 
@@ -150,6 +150,14 @@ def export_name(name: str, manifest: Manifest) -> tuple[str, bool]:
     if name.endswith(stem + named):
         return name.removesuffix(stem + named), True
     return (name.removesuffix(stem) if name.endswith(stem) else manifest.model.name), False
+
+
+def built_name(name: str, manifest: Manifest) -> str:
+    """What ``build`` calls the engine that it makes of `export_name`: `name`, unless the folder was named otherwise."""
+    export, named_compiler = export_name(name, manifest)
+    engine = manifest.engine
+    assert engine is not None
+    return ".".join([export, engine.target, engine.precision, *([engine.compiler] if named_compiler else [])])
 
 
 def _export_options(manifest: Manifest) -> list[str]:

@@ -33,6 +33,22 @@ class Clock:
     highest: float | None = None
 
 
+@dataclass(frozen=True)
+class GpuState:
+    """What the driver of a discrete GPU tells between two rounds.
+
+    Attributes:
+        celsius: Its temperature in °C; None where the driver does not say.
+        clock: That of its multiprocessors; None where the driver does not say.
+    """
+
+    celsius: float | None = None
+    clock: Clock | None = None
+
+
+ReadGpu = Callable[[], GpuState]
+
+
 def temperatures(root: Path = Path("/")) -> dict[str, float]:
     """Temperature of every thermal zone in °C; of zones of one name, the hottest."""
     found: dict[str, float] = {}
@@ -58,20 +74,26 @@ class Watch:
 
     Args:
         root: Where the system's files are.
+        gpu: What reads a discrete GPU, which has no such files; see `evit_deploy.profiles.gpu_state`.
     """
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
+    def __init__(self, root: Path = Path("/"), gpu: ReadGpu | None = None) -> None:
+        self._root, self._gpu = root, gpu
         self._seen: dict[str, list[float]] = {}
         self._highest: dict[str, float] = {}
         self._began = (time.perf_counter(), _busy_seconds(root), _own_seconds())
         self.look()
 
     def look(self) -> None:
-        """Read everything once; takes less than a millisecond or two."""
-        for name, celsius in temperatures(self._root).items():
+        """Read everything once."""
+        heat, rates = temperatures(self._root), clocks(self._root)
+        if self._gpu is not None:
+            state = self._gpu()
+            heat |= {} if state.celsius is None else {"GPU": state.celsius}
+            rates |= {} if state.clock is None else {"GPU": state.clock}
+        for name, celsius in heat.items():
             self._seen.setdefault(f"temperature of {name}", []).append(celsius)
-        for name, clock in clocks(self._root).items():
+        for name, clock in rates.items():
             self._seen.setdefault(f"{name} clock", []).append(clock.now)
             if clock.highest is not None:
                 self._highest[f"{name} clock"] = clock.highest

@@ -7,8 +7,13 @@
 * from 11: copies do not count, kernels are launched as one CUDA graph, and the CPU spins.
 
 In both, "Latency" is the sum of what the GPU's own clock says about the copy in, the run and the copy out. The
-published latencies of EfficientViT are of the older way. `trtexec` keeps two runs in flight; here one follows the
-other, which leaves each part's time as it is and hides no copy behind a run.
+published latencies of EfficientViT are of the older way.
+
+One thing differs here. `trtexec` keeps two runs in flight, so that the GPU may be busy with one while the kernels of
+the next are put on its stream. Here one run follows the other, and the GPU is idle when the mark before a part is
+passed: what the CPU takes to launch the first kernels falls between the marks, and without a CUDA graph so does all
+that the GPU waits for later launches. So a number from here can be higher than `trtexec`'s; by how much was not
+measured.
 
 Sources: NVIDIA/TensorRT, samples/common/sampleInference.cpp (class Iteration), sampleReporting.cpp (Latency) and
 sampleOptions.cpp (the defaults).

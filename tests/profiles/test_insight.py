@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -31,8 +32,34 @@ def test_attempts() -> None:
     assert notes.attempt("Layers were not timed", lambda: 3) == 3
     assert notes.attempt("Layers were not timed", fail) is None
     assert notes.texts == ["before", "Layers were not timed: no profiler; found an old version."]
-    with pytest.raises(ZeroDivisionError):
-        notes.attempt("x", lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ValueError("not JSON\nat all"), RuntimeError()]
+)
+def test_what_a_library_raises_loses_nothing_that_was_measured(error: Exception) -> None:
+    notes = Notes()
+    assert notes.attempt("Layers were not timed", Mock(side_effect=error)) is None
+    (text,) = notes.texts
+    assert text.startswith(f"Layers were not timed: {type(error).__name__}: ")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_ends_it(end: type[BaseException]) -> None:
+    with pytest.raises(end):
+        Notes().attempt("x", Mock(side_effect=end))
+
+
+def test_a_full_disk_costs_the_layers_only(small_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's profiler then writes half a file, and says nothing."""
+    monkeypatch.setattr("evit_deploy.profiles.layer_times.onnxruntime.Path.read_text", lambda *_, **__: '[{"cat":')
+    notes = Notes()
+    with opened(small_workspace / "engines" / "b0-seg.cpu.fp32.onnxruntime") as engine:
+        found = inspect_graph(engine, inputs(engine), frames=1, runs=3, wanted=Wanted(), notes=notes)
+    assert found.layer_times is None
+    assert found.wrapper_ms > 0
+    assert notes.texts[0].startswith("Layers were not timed: JSONDecodeError: ")
 
 
 @pytest.mark.parametrize("layers", [True, False])

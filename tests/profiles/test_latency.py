@@ -19,6 +19,7 @@ from evit_deploy.profiles.latency import (
     Latency,
     Subject,
     block_sizes,
+    blocks,
     measure_together,
     ratio_range,
 )
@@ -51,8 +52,8 @@ def test_statistics_do_not_depend_on_the_order(samples: list[float]) -> None:
 
 
 def test_percentiles_of_known_samples() -> None:
-    item = Latency("x", tuple(float(value) for value in range(101)))
-    assert (item.p50, item.p90, item.p99, item.max) == (50, 90, 99, 100)
+    item = Latency("x", tuple(float(value) for value in range(1, 102)))
+    assert (item.p50, item.p90, item.p99, item.max) == (51, 91, 100, 101)
 
 
 @given(st.integers(0, 1000))
@@ -61,6 +62,31 @@ def test_blocks_are_even_and_sum_to_the_runs(runs: int) -> None:
     assert len(sizes) == ROUNDS
     assert sum(sizes) == runs
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("runs", [1, 5, 7, 20, 33, 100])
+def test_few_calls_are_spread_over_the_whole_run(runs: int) -> None:
+    """Between any two rounds, so many calls as belong to the time that passed, give or take one."""
+    done = np.cumsum(block_sizes(runs))
+    assert abs(done - runs * (np.arange(ROUNDS) + 1) / ROUNDS).max() <= 0.5
+
+
+def test_five_slow_calls_meet_the_whole_run() -> None:
+    assert [index for index, size in enumerate(block_sizes(5)) if size] == [1, 5, 9, 13, 17]
+
+
+@given(st.integers(1, 200))
+def test_samples_are_split_as_they_were_taken(runs: int) -> None:
+    found = blocks(Latency("x", tuple(float(index + 1) for index in range(runs))))
+    assert [len(block) for block in found] == block_sizes(runs)
+    assert np.concatenate(found).tolist() == [index + 1 for index in range(runs)]
+
+
+def test_the_ratio_is_of_the_rounds_that_both_ran_in() -> None:
+    """A machine that doubles its times in the middle of the run slows both: their ratio stays."""
+    fast = Latency("fast", tuple(1.0 if index < 50 else 2.0 for index in range(100)))
+    slow = Latency("slow", (10.0, 10.0, 10.0, 20.0, 20.0))  # rounds 1, 5, 9, 13, 17 of 0 to 19
+    assert ratio_range(slow, fast) == pytest.approx((10, 10))
 
 
 @given(st.lists(st.floats(1e-3, 1e5), min_size=ROUNDS, max_size=100), st.floats(0.1, 100))

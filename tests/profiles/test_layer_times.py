@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evit_deploy.errors import UnavailableError
 from evit_deploy.manifest import read_manifest
@@ -15,6 +17,7 @@ from evit_deploy.profiles.layer_times import LayerTime, LayerTimes, measure_laye
 from evit_deploy.profiles.layer_times import measure as measure_module
 from evit_deploy.profiles.layer_times.measure import MODULES, repeat
 from evit_deploy.profiles.layer_times.onnxruntime import parse_events
+from evit_deploy.profiles.layer_times.openvino import without_first
 from evit_deploy.profiles.layer_times.stages import stage_times
 from evit_deploy.profiles.overhead import wrapper_ms
 from evit_deploy.profiles.predict.prediction import Conditions, KernelTime, Prediction, Terms
@@ -79,6 +82,17 @@ def test_events_of_onnx_runtime() -> None:
     assert [layer.ms for layer in layers] == pytest.approx([0.2, 0.02, 0.05, 0.005])
     assert [layer.layers for layer in layers] == [("a.Conv",), (), (), ()]
     assert parse_events([]) == ()
+
+
+@given(st.floats(0, 1e4), st.lists(st.floats(0, 1e3), min_size=1, max_size=30))
+def test_the_first_run_is_taken_out_of_openvinos_means(first: float, later: list[float]) -> None:
+    mean = (first + sum(later)) / (1 + len(later))
+    found = without_first({"a": mean, "new": 3.0}, {"a": first, "gone": 1.0}, len(later))
+    assert found == {"a": pytest.approx(np.mean(later), abs=1e-6), "new": 3.0}
+
+
+def test_means_of_whole_microseconds_are_never_below_nothing() -> None:
+    assert without_first({"a": 0.001}, {"a": 0.1}, 20) == {"a": 0.0}
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(1e9, 20), (0.0, 3)])

@@ -9,6 +9,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from evit_deploy.agreement import BUDGETS
 from evit_deploy.cli.profile import _print_report as print_report
 from evit_deploy.engines import build_engine
-from evit_deploy.errors import ArtifactError, MissingExtraError, UnavailableError
+from evit_deploy.errors import ArtifactError, MissingExtraError, UnavailableError, UsageError
 from evit_deploy.export import ExportOptions, export_model
 from evit_deploy.manifest import Manifest
 from evit_deploy.profiles import ProfileReport, profile_engine
@@ -97,15 +98,18 @@ def test_what_the_command_prints(profiled: tuple[ProfileReport, Path], capsys: p
         Terms(traffic=1.5e6), {}, (),
     )  # fmt: skip
     full = replace(report, power=power, prediction=guess, frames_per_second=1234.5, modes=(report.engine_infer,))
+    fast = replace(report.engine_infer, samples_ms=(0.743,) * 100)
+    print_report(replace(report, latencies=(fast, *report.latencies[1:])), page)
+    assert re.search(r"^engine infer +0\.743 +0\.743 ", capsys.readouterr().out, re.MULTILINE)
     print_report(full, page)
     text = capsys.readouterr().out
-    assert "power: 251.5 W (board), 20.1 ± 0.0 mJ per frame" in text
-    assert "b0-seg: 1500000.00 ms predicted, not measured, between 1000000.00 and 2000000.00" in text
-    assert "the measured median is outside" in text
+    assert "power: 251.5 ± 0.5 W (board), 20.12 ± 0.04 mJ per frame" in text
+    assert "b0-seg: 1,500,000.0 ms predicted, not measured, between 1,000,000.0 and 2,000,000.0" in text
+    assert "the measured median of the raw graph is outside" in text
     assert "throughput with two runs in flight: 1234.5 frames/s" in text
     assert "ms, predicted" not in text  # no kernel of it is known
-    assert re.search(r"^stage 1 +\d+\.\d\d$", text, re.MULTILINE)
-    assert re.search(r"^added to every run by this package: \d+ µs$", text, re.MULTILINE)
+    assert re.search(r"^stage 1 +\d+\.\d+$", text, re.MULTILINE)
+    assert re.search(r"^checks and lock of Engine.infer, in every run: \d+ µs$", text, re.MULTILINE)
     assert re.search(r"^load: [\d.]+ s, then [\d.]+ ms for the first frame$", text, re.MULTILINE)
 
 
@@ -130,6 +134,13 @@ def test_commands_of_a_renamed_export_with_a_path(profiled: tuple[ProfileReport,
     assert "--batch 1..8" in export
     assert export.endswith("--name front")
     assert build == "evit-deploy build front --target cpu --fp32"
+
+
+def test_commands_name_the_engine_that_they_build(profiled: tuple[ProfileReport, Path]) -> None:
+    """A folder that was named otherwise is not what ``build`` makes."""
+    _, build, profile = commands(replace(profiled[0], engine="front camera"))
+    assert build == "evit-deploy build b0-seg --target cpu --fp32"
+    assert profile == "evit-deploy profile b0-seg.cpu.fp32 --runs 100"
 
 
 @pytest.mark.parametrize("output", ["classes", "confidence", "logits"])
@@ -227,6 +238,16 @@ def test_a_missing_package_is_told_before_anything_is_measured(
         profile_engine(engine_folder, tmp_path)
 
 
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+    engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile_module, "load", lambda *_, **__: pytest.fail("measured first"))
+    (tmp_path / "profiles").write_text("a file")
+    with pytest.raises(UsageError, match="no profile can be written to"):
+        profile_engine(engine_folder, tmp_path / "profiles")
+    assert (tmp_path / "profiles").read_text() == "a file"
+
+
 def test_the_command_exits_1_on_disagreement_and_writes(
     engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,4 +287,11 @@ def test_environment_names_what_is_imported() -> None:
     found = environment("numpy")
     assert found["numpy"] == np.__version__
     assert "not_imported" not in environment("not_imported")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"])
+def test_only_engines_for_gpus_have_bindings(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings", Mock(__version__="12.9"))
+    found = environment(backend)
+    assert found.get("cuda.bindings") == ("12.9" if backend.startswith("tensorrt") else None)
     assert all(isinstance(value, str) for value in found.values())

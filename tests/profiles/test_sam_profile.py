@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,9 +23,10 @@ from evit_deploy.profiles.pages import Pictures
 from evit_deploy.profiles.pages import page as page_module
 from evit_deploy.profiles.pages.tables import agreement_table
 from evit_deploy.profiles.reading import Recorded, read_report
+from evit_deploy.profiles.sam import pictures as pictures_module
 from evit_deploy.profiles.sam import profile as profile_module
 from evit_deploy.profiles.sam.original import Original
-from evit_deploy.profiles.sam.pictures import draw, pairs
+from evit_deploy.profiles.sam.pictures import Pair, draw, pairs
 from evit_deploy.profiles.sam.profile import profile_parts
 from evit_deploy.profiles.sam.report import PartsReport, Work, commands
 from evit_deploy.profiles.sam.verify import read_engine
@@ -179,6 +182,31 @@ def test_masks_that_differ_are_drawn(toy: Path) -> None:
     assert row.difference.startswith("1 of 2,400 pixels differ")
     assert [picture.title for picture in row.pictures] == ["PyTorch", "Engine", "Difference"]
     assert all(picture.uri.startswith("data:image/jpeg;base64,") for picture in row.pictures)
+
+
+def test_the_masks_that_differ_most_are_drawn_first(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all prompts, not of the first ones."""
+    shape = (4, 5)
+    differing = {0: [3, 0, 7, 1, 9], 1: [2, 20]}
+
+    def fake(picture: int, *_: object) -> Iterator[Pair]:
+        for place, count in enumerate(differing[picture]):
+            theirs = np.zeros(20, bool)
+            theirs[:count] = True
+            yield Pair(10 * picture + place, np.zeros(shape, bool), theirs.reshape(shape))
+
+    monkeypatch.setattr(pictures_module, "_pairs_of", fake)
+    prompts = Mock(frames=[None, None])
+    found = pairs(Mock(), Mock(), Mock(), prompts)
+    assert [pair.index for pair in found] == [11, 4, 2, 0, 10]
+    assert [pair.difference for pair in found] == [1.0, 0.45, 0.35, 0.15, 0.1]
+
+
+def test_an_unwritable_place_is_told_first(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile_module, "load", lambda *_, **__: pytest.fail("loaded first"))
+    (tmp_path / "profiles").write_text("a file")
+    with pytest.raises(UsageError, match="no profile can be written to"):
+        profile_parts(toy, tmp_path / "profiles")
 
 
 def test_the_table_shows_what_is_there(toy: Path) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evit_deploy.profiles.latency import ROUNDS, Latency
+from evit_deploy.profiles.latency import Latency, blocks
 from evit_deploy.profiles.power.record import PowerRecord
 
 ENOUGH = 5
@@ -84,7 +84,7 @@ def energy_ratio(first: PowerRecord, other: PowerRecord) -> Ratio:
 
 def _rounds(latency: Latency) -> list[Array]:
     """Milliseconds of every round that had calls."""
-    return [block for block in np.array_split(np.array(latency.samples_ms), ROUNDS) if len(block)]
+    return [block for block in blocks(latency) if len(block)]
 
 
 def _resampled_medians(rounds: Sequence[Array], random: np.random.Generator) -> Array:

@@ -39,9 +39,8 @@ class Other:
 def others(report: Report, recorded: Iterable[Recorded]) -> list[Other]:
     """The profiles of the same model among others, fastest first."""
     name = main_manifest(report).model.name
-    found = (item.report for item in recorded if item.report is not None)
-    same = (item for item in found if item.engine != report.engine and main_manifest(item).model.name == name)
-    return sorted((_other(report, item) for item in same), key=lambda other: other.ms)
+    found = (_compared(report, item.report, name) for item in recorded if item.report is not None)
+    return sorted(filter(None, found), key=lambda other: other.ms)
 
 
 def headline(report: Report) -> Latency:
@@ -59,6 +58,15 @@ def words_for(report: Report) -> str:
     engine = main_manifest(report).engine
     assert engine is not None
     return f"{engine.target}, {engine.precision.upper()}, {engine.compiler}"
+
+
+def _compared(report: Report, other: Report, model: str) -> Other | None:
+    """Another profile of a model; None of another model, and of what cannot be compared."""
+    try:
+        same = other.engine != report.engine and main_manifest(other).model.name == model
+        return _other(report, other) if same else None
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
+        return None  # odd figures of another are no reason to have no page; its own page tells them
 
 
 def _other(report: Report, other: Report) -> Other:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evit_deploy.manifest import DECODER
 from evit_deploy.profiles.insight import Insight
@@ -146,12 +146,14 @@ def graphs_of(report: ProfileReport | PartsReport) -> list[Graph]:
     if isinstance(report, ProfileReport):
         return [Graph("", report.manifest.graph.input, report.engine_infer, report, report.prediction)]
     return [
-        Graph(
-            part, report.verdict.manifests[part].graph.input, work.engine, insight, _predicted(report, part),
-            _DECODING if part.startswith(DECODER) else "the raw graph",
-        )  # fmt: skip
+        _graph_of(report, part, insight, work.engine)
         for (part, insight), work in zip(report.insights.items(), report.works, strict=False)
     ]
+
+
+def _graph_of(report: PartsReport, part: str, insight: Insight, latency: Latency) -> Graph:
+    graph = Graph(part, report.verdict.manifests[part].graph.input, latency, insight, _predicted(report, part))
+    return replace(graph, timed=_DECODING) if part.startswith(DECODER) else graph
 
 
 def _predicted(report: PartsReport, part: str) -> Prediction | None:

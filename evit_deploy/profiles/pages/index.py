@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evit_deploy.errors import ArtifactError, EvitError, UsageError
+from evit_deploy.errors import EvitError, first_line
 from evit_deploy.manifest import replace_file, utc_now
 from evit_deploy.profiles.compare.conditions import main_manifest
 from evit_deploy.profiles.pages.beside import headline, passed, words_for
@@ -81,8 +81,10 @@ def write_index(profiles: Path) -> tuple[Path, tuple[Unreadable, ...]]:
     for folder in recorded_folders(profiles):
         try:
             lines.append(line_of(read_record(folder)))
-        except (ArtifactError, UsageError) as error:
+        except EvitError as error:
             broken.append(Unreadable(folder.name, reason(error)))
+        except Exception as error:  # figures that cannot be are no reason to have no index
+            broken.append(Unreadable(folder.name, f"{type(error).__name__}: {first_line(error)}"))
     path = profiles / INDEX
     replace_file(path, render_index(lines, broken).encode())
     return path, tuple(broken)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evit_deploy.agreement import worst
-from evit_deploy.errors import ArtifactError, UsageError
+from evit_deploy.errors import ArtifactError, EvitError, UsageError, first_line
 from evit_deploy.manifest import replace_file
 from evit_deploy.profiles.pages.accuracy import confusion_charts
 from evit_deploy.profiles.pages.beside import others
@@ -38,13 +38,25 @@ def write_page(folder: Path) -> Path:
 
     Raises:
         UsageError: There is no report, or the page cannot be written.
-        ArtifactError: A record of this profile is damaged. Damaged ones beside it are left out.
+        ArtifactError: A record of this profile is damaged, or says what no page can be made of. Such ones beside it
+            are left out.
     """
     recorded = read_record(folder)
     if recorded.report is None:
         raise UsageError(f"{folder} has no {REPORT}", fix="evit-deploy profile ENGINE")
     page = folder / PAGE
-    replace_file(page, render_page(recorded, read_pictures(folder), _beside(folder)).encode())
+    pictures, beside = read_pictures(folder), _beside(folder)
+    try:
+        text = render_page(recorded, pictures, beside)
+    except EvitError:
+        raise
+    except Exception as error:  # figures that cannot be: where they break a chart or a table, no one can list
+        raise ArtifactError(
+            f"no page can be made of {folder / REPORT}",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            fix="evit-deploy profile ENGINE writes it again",
+        ) from error
+    replace_file(page, text.encode())
     return page
 
 

@@ -21,7 +21,7 @@ class Remade:
     Attributes:
         index: Path of the index.
         pages: Paths of the pages.
-        broken: Folders whose records cannot be read; their pages are as they were.
+        broken: Folders whose records cannot be read, or that no page could be made of; their pages are as they were.
     """
 
     index: Path
@@ -37,9 +37,13 @@ def remake(profiles: Path, names: Sequence[str] = ()) -> Remade:
         names: Engines whose pages are wanted: names in `profiles`, or folders; none for all.
 
     Raises:
-        UsageError: There is no such profile, or a page cannot be written.
+        UsageError: There is no such folder or profile, or the index or a page that was named cannot be written.
         ArtifactError: Records of an engine that was named are damaged. Without names, they are left out.
     """
+    if not profiles.is_dir():
+        raise UsageError(
+            f"there is no {profiles}", expected="a folder of profiles", fix="evit-deploy profile ENGINE makes it"
+        )
     broken: dict[str, Unreadable] = {}
     if names:
         pages = [write_page(folder) for folder in [_find(profiles, name) for name in names]]
@@ -55,7 +59,7 @@ def _every_page(profiles: Path, broken: dict[str, Unreadable]) -> Iterator[Path]
         if (folder / REPORT).is_file():
             try:
                 yield write_page(folder)
-            except ArtifactError as error:
+            except (ArtifactError, UsageError) as error:
                 broken[folder.name] = Unreadable(folder.name, reason(error))
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import evit_deploy
 from evit_deploy.errors import MissingExtraError
-from evit_deploy.profiles.pages.words import interval, milliseconds, scientific
+from evit_deploy.profiles.pages.words import energy, identifier, interval, milliseconds, scientific, three_figures
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,5 +54,8 @@ def _environment() -> Environment:
         loader=FileSystemLoader(str(TEMPLATES)),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(ms=milliseconds, sci=scientific, interval=interval)
+    environment.filters.update(
+        ms=milliseconds, sci=scientific, interval=interval, three=three_figures, energy=energy,
+        ident=identifier, quote=shlex.quote,
+    )  # fmt: skip
     return environment

@@ -3,12 +3,32 @@
 
 from __future__ import annotations
 
+import string
+
+_PLAIN = frozenset(string.ascii_letters + string.digits + "-")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def milliseconds(value: float) -> str:
     """Milliseconds with three figures or so."""
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:,.1f}"
+
+
+def three_figures(value: float) -> str:
+    """Three figures, or all of a larger whole number: 19.2 and 1,979."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
+def energy(millijoules: float, sigma: float | None = None) -> str:
+    """Energy with its unit, and its standard error where there is one; from 1000 mJ on in joules."""
+    scale, unit = (1.0, "mJ") if millijoules < 1000 else (1000.0, "J")
+    value = millijoules / scale
+    return f"{milliseconds(value) if sigma is None else interval(value, sigma / scale)} {unit}"
+
+
+def identifier(name: str) -> str:
+    """What stands for any text in the ids of a page: letters, digits and hyphens stay, all else becomes its number."""
+    return "".join(sign if sign in _PLAIN else f"_{ord(sign):x}_" for sign in name)
 
 
 def scientific(value: float) -> str:

@@ -34,7 +34,7 @@ def find_nvml() -> Source | Obstacle | None:
     if gpu is None or gpu.integrated:
         return None
     try:
-        with _gpu() as handle:
+        with open_gpu() as handle:
             _watts_of(handle)()
             notes = (_SHARED,) if _is_shared(handle) else ()
     except MissingExtraError as error:
@@ -52,13 +52,13 @@ def nvml_total(names: Collection[str]) -> Total:
 
 @contextmanager
 def _open() -> Iterator[Reader]:
-    with _gpu() as handle:
+    with open_gpu() as handle:
         watts = _watts_of(handle)
         yield Polled(INTERVAL, lambda: {_BOARD: watts()}, partial(_temperatures, handle))
 
 
 @contextmanager
-def _gpu() -> Iterator[Any]:
+def open_gpu() -> Iterator[Any]:
     """NVML's handle of CUDA's first GPU; NVML has an order of its own. Its errors become OSError."""
     with extra("power", "reading a GPU's power"):
         import pynvml

@@ -102,7 +102,7 @@ def _described(folder: Path, manifest: Manifest, plan: Plan, origin: str, moved:
     return Subject(
         name=_name(folder), model=manifest.model.name, resolution=info.resolution, batch=info.batch[0],
         precision=_precision(manifest), input=info.input, output=info.output, plan=plan, inputs=inputs,
-        outputs=outputs, origin=origin, target=manifest.engine and manifest.engine.target,
+        outputs=outputs, origin=origin, target=manifest.engine.target if manifest.engine else None,
     )  # fmt: skip
 
 

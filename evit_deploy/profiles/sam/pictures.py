@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,27 +35,39 @@ class Pair:
     ours: Mask
     theirs: Mask
 
+    @property
+    def difference(self) -> float:
+        """Share of the frame's pixels that only one of the two has."""
+        return float((self.ours ^ self.theirs).mean())
+
 
 def mask_rows(encoder: Opened, decoder: Opened) -> list[FrameRow]:
-    """Run a few prompts of the reference from picture to mask, and draw them beside PyTorch's answers."""
+    """Run the prompts of the reference from picture to mask, and draw those that differ most from PyTorch's answers."""
     pictures, prompts = Reference.load(encoder.folder), PromptReference.load(decoder.folder)
     return [draw(pictures, prompts, pair) for pair in pairs(encoder, decoder, pictures, prompts)]
 
 
 def pairs(encoder: Opened, decoder: Opened, pictures: Reference, prompts: PromptReference) -> list[Pair]:
-    """The best of multimask, as PyTorch thinks, for the first prompts of each picture."""
-    found = []
+    """The best of multimask, as PyTorch thinks, for the `PROMPTS` of each picture that differ most; those first."""
+    chosen: list[Pair] = []
     for picture in range(len(prompts.frames)):
-        embedding = _embedding(encoder, pictures, picture)
-        own = replace(prompts, embeddings=np.repeat(embedding, len(prompts.frames), axis=0))
-        chosen = np.flatnonzero((prompts.of == picture) & (prompts.has_mask == 0))[:PROMPTS]
-        for index in chosen.tolist():
-            batch = [index] * decoder.manifest.graph.batch[0]
-            masks = decoder.infer(prompt_inputs(own, decoder.manifest, batch))["masks"][0]
-            best = int(prompts.iou[index, 1:].argmax())
-            both = np.stack([prompts.masks[index, 1 + best], np.nan_to_num(np.asarray(masks[best], np.float32))])
-            found.append(Pair(index, *prompts.frames[picture].pixels(both)))
-    return found
+        of_picture = _pairs_of(picture, encoder, decoder, pictures, prompts)
+        chosen += sorted(of_picture, key=lambda pair: -pair.difference)[:PROMPTS]
+    return sorted(chosen, key=lambda pair: -pair.difference)
+
+
+def _pairs_of(
+    picture: int, encoder: Opened, decoder: Opened, pictures: Reference, prompts: PromptReference
+) -> Iterator[Pair]:
+    """Both masks for every prompt of a picture that is no mask."""
+    embedding = _embedding(encoder, pictures, picture)
+    own = replace(prompts, embeddings=np.repeat(embedding, len(prompts.frames), axis=0))
+    for index in np.flatnonzero((prompts.of == picture) & (prompts.has_mask == 0)).tolist():
+        batch = [index] * decoder.manifest.graph.batch[0]
+        masks = decoder.infer(prompt_inputs(own, decoder.manifest, batch))["masks"][0]
+        best = int(prompts.iou[index, 1:].argmax())
+        both = np.stack([prompts.masks[index, 1 + best], np.nan_to_num(np.asarray(masks[best], np.float32))])
+        yield Pair(index, *prompts.frames[picture].pixels(both))
 
 
 def draw(pictures: Reference, prompts: PromptReference, pair: Pair) -> FrameRow:

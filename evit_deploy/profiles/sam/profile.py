@@ -17,11 +17,13 @@ from evit_deploy.manifest import ENCODER, ITSELF
 from evit_deploy.profiles.environment import environment, load_average
 from evit_deploy.profiles.expected import expected
 from evit_deploy.profiles.files import write_json
+from evit_deploy.profiles.gpu_state import gpu_reader
 from evit_deploy.profiles.insight import EVERYTHING, Insight, Wanted, drawn_power, inspect_graph
 from evit_deploy.profiles.latency import ROUNDS, Subject, measure_together
 from evit_deploy.profiles.memory import measure_footprint
 from evit_deploy.profiles.original import original_model
 from evit_deploy.profiles.pages import Pictures, require_page_packages, write_page, write_pictures
+from evit_deploy.profiles.place import require_writable
 from evit_deploy.profiles.power.record import PowerRecord
 from evit_deploy.profiles.profile import CALL_SIZE, MINIMUM_RUNS, pytorch_threads
 from evit_deploy.profiles.reading import REPORT
@@ -76,6 +78,7 @@ def profile_parts(
         UnavailableError: The engine cannot run here, or a package for the page is missing.
     """
     require_page_packages()
+    require_writable(profiles, folder)
     average = load_average()
     with progress("load the engine"):
         bundle, manifests = read_engine(folder, trusted_keys)
@@ -91,8 +94,8 @@ def profile_parts(
         verdict = Verdict(bundle, manifests, agreements, compare_whole(encoder, decoder, progress))
         rows = mask_rows(encoder, decoder)
         original, absent = _original(encoder, progress) if pytorch else (None, NOT_WANTED)
-        watch = Watch()
-        with pytorch_threads(original is not None):
+        with gpu_reader(wanted=sam.encoder.on_gpu) as gpu, pytorch_threads(original is not None):
+            watch = Watch(gpu=gpu)
             works = tuple(_measured(_works(sam, encoder, original), max(runs, MINIMUM_RUNS), watch, progress))
         surroundings = watch.entries() | load_entry(average)
         notes = Notes(_notes(works, absent, average))

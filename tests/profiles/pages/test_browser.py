@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evit_deploy.profiles.pages.forecast import write_prediction_page
+from evit_deploy.profiles.predict.ask import Whole
 from tests.browser import Browser
 from tests.profiles.pages.conftest import FULL, PARTS, PLAIN
+from tests.profiles.pages.full import full_prediction
 
 PAGES = [f"{FULL}/report.html", f"{PLAIN}/report.html", f"{PARTS}/report.html", "index.html"]
 CHARTS = {FULL: 7, PLAIN: 2, PARTS: 9, "index.html": 1}
@@ -32,8 +35,22 @@ def test_a_page_renders(browser: Browser, profiles: Path, page: str) -> None:
     charts = browser.ask("[...document.querySelectorAll('svg')].map(e => e.getBoundingClientRect().height)")
     assert len(charts) == CHARTS[page.partition("/")[0]]
     assert min(charts) > 60
+    assert browser.ask(OUTSIDE) == []
     broken = browser.ask("[...document.images].filter(e => !(e.complete && e.naturalWidth)).length")
     assert broken == 0
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("parts", [("image",), ("image", "prompts")])
+def test_the_page_of_a_prediction(browser: Browser, tmp_path: Path, parts: tuple[str, ...], width: int) -> None:
+    whole = Whole(tuple(full_prediction(part) for part in parts))
+    show(browser, write_prediction_page(whole, tmp_path / "page.html"), width)
+    assert browser.trouble == []
+    assert browser.ask(NOTHING_ELSE) == []
+    assert browser.ask("document.querySelectorAll('svg').length") == 3 * len(parts)
+    browser.ask("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+    assert browser.ask("[document.documentElement.scrollWidth, innerWidth]") == [width, width]
+    assert browser.ask(OUTSIDE) == []
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -59,8 +76,31 @@ OUTSIDE = """[...document.querySelectorAll('svg')].flatMap(chart => {
 @pytest.mark.parametrize("page", PAGES)
 def test_charts_can_be_read_on_a_phone(browser: Browser, profiles: Path, page: str) -> None:
     show(browser, profiles / page, 360)
-    assert min(size for size in browser.ask(LETTERS) if size) > 5
+    assert min(size for size in browser.ask(LETTERS) if size) > 8
     assert browser.ask(OUTSIDE) == []
+
+
+def edges(browser: Browser, left: int) -> tuple[float, float]:
+    """Mean brightness of a wide table at its left and right edge, scrolled so far."""
+    box = browser.ask(f"""(() => {{
+      const all = [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 60);
+      all[0].scrollIntoView(); all[0].scrollLeft = {left};
+      const box = all[0].getBoundingClientRect(); return [box.left, box.top, box.right, box.bottom];
+    }})()""")
+    pixels = browser.screenshot().mean(axis=2)
+    scale = pixels.shape[1] / 360
+    x0, y0, x1, y1 = (int(value * scale) for value in box)
+    rows = pixels[max(y0, 0) : y1]
+    return float(np.median(rows[:, x0 + 1 : x0 + 3])), float(np.median(rows[:, x1 - 3 : x1 - 1]))
+
+
+def test_a_wide_table_shows_that_it_scrolls(browser: Browser, profiles: Path) -> None:
+    """A shadow on the side where there is more, and none where there is not."""
+    show(browser, profiles / FULL / "report.html", 360)
+    left, right = edges(browser, 0)
+    assert right < left - 5
+    left, right = edges(browser, 100_000)
+    assert left < right - 5
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

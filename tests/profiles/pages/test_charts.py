@@ -19,6 +19,7 @@ from evit_deploy.profiles.pages.charts.confusion import confusion_matrix
 from evit_deploy.profiles.pages.charts.latency import latency_drift, latency_histogram
 from evit_deploy.profiles.pages.charts.roofline import roof_names, roofline
 from evit_deploy.profiles.pages.graph import bottleneck
+from evit_deploy.profiles.pages.words import energy, identifier, milliseconds, three_figures
 from evit_deploy.profiles.predict.machine import conditions
 from evit_deploy.profiles.predict.prediction import KernelTime, Prediction, Terms
 from tests.profiles.pages.full import full_prediction
@@ -67,6 +68,20 @@ def test_charts_do_not_share_ids() -> None:
         assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) == ids
 
 
+def test_a_name_is_no_markup() -> None:
+    svg = bars('x" onload="alert(1)', [("a", 1.0)], "ms")
+    assert "alert(1)" not in svg
+    assert f'aria-labelledby="{identifier(chr(120) + chr(34) + " onload=" + chr(34) + "alert(1)")}-caption"' in svg
+
+
+@given(st.lists(st.text(max_size=5), unique=True, max_size=5))
+def test_identifiers(names: list[str]) -> None:
+    found = [identifier(name) for name in names]
+    assert len(set(found)) == len(names)
+    assert all(re.fullmatch(r"[\w-]*", one, re.ASCII) for one in found)
+    assert identifier("encoder-stages") == "encoder-stages"
+
+
 @pytest.mark.parametrize("samples", [(5.0,) * 100, (5.0, 5.01) * 50, (0.02, 700.0) * 50, (1.0,)])
 def test_latencies_of_odd_samples(samples: tuple[float, ...]) -> None:
     latencies = [Latency("a < b & c", samples), Latency("d", samples)]
@@ -97,9 +112,23 @@ def test_the_waterfall_says_every_cause() -> None:
     text = words_of(waterfall("waterfall", found, 123.0))
     for cause in CAUSES.values():
         assert cause.words in text
-    assert f"{found.terms.traffic:.3g} ms, {found.terms.traffic / found.ms:.0%}" in text
-    assert f"{found.ms:.3g} ms" in text
-    assert "123 ms" in text
+    assert f"{milliseconds(found.terms.traffic)} ms, {found.terms.traffic / found.ms:.0%}" in text
+    assert f"{milliseconds(found.ms)} ms" in text
+    assert "123.0 ms" in text
+
+
+def test_a_waterfall_of_what_nobody_measured() -> None:
+    text = words_of(waterfall("waterfall", full_prediction()))
+    assert "Predicted" in text
+    assert "Measured" not in text
+
+
+def test_units() -> None:
+    assert (energy(12.34), energy(999.9), energy(1234.0)) == ("12.3 mJ", "999.9 mJ", "1.23 J")
+    assert (energy(12.34, 0.21), energy(123456.0, 700.0)) == ("12.3 ± 0.2 mJ", "123.5 ± 0.7 J")
+    assert [three_figures(value) for value in (0.1234, 19.2, 312.0, 999.9, 1979.0)] == [
+        "0.123", "19.2", "312", "1,000", "1,979",
+    ]  # fmt: skip
 
 
 def test_stages_with_and_without_measurements() -> None:
@@ -160,7 +189,7 @@ def test_the_ideal_is_the_slower_of_the_two_roofs() -> None:
     slow = bottleneck(_with(full_prediction(), (kernel,)))
     assert slow.ideal_ms == pytest.approx(10**8 / (machine.bandwidth_gbs * 1e6))
     busy = KernelTime(0, "k", "t", "stem", (), 1, 10**12, Terms(3.0), "arithmetic")
-    assert bottleneck(_with(full_prediction(), (busy,))).ideal_ms == pytest.approx(10**12 / (machine.fp16_tflops * 1e9))
+    assert bottleneck(_with(full_prediction(), (busy,))).ideal_ms == pytest.approx(10**12 / (machine.peak_tflops * 1e9))
 
 
 def test_bars_name_everything() -> None:

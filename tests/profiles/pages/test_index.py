@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from evit_deploy.errors import ArtifactError
 from evit_deploy.profiles.pages import remake
 from tests.cli.conftest import Program
 from tests.profiles.pages.conftest import FULL, PARTS, PLAIN
@@ -48,6 +49,51 @@ def test_an_engine_that_was_only_evaluated(tmp_path: Path) -> None:
     assert "evaluated" in text
     assert "mIoU 80.12 %" in text
     assert "<svg" not in text
+
+
+ODD = {
+    "a layer of null": lambda data: data["layer_times"]["layers"][0].update(ms=None),
+    "a size that is no pair": lambda data: data["manifest"]["graph"].update(resolution=[64]),
+    "no time at all": lambda data: data["latencies"][0].update(samples_ms=[]),
+    "a negative interval": lambda data: data["prediction"].update(low_ms=1e9, high_ms=-1e9),
+    "a roof of nothing": lambda data: data["prediction"]["conditions"].update(bandwidth_gbs=0.0),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Attempt to set non-positive ylim")
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_record_stops_neither_its_neighbours_nor_the_index(profiles: Path, tmp_path: Path, kind: str) -> None:
+    for name, source in ((PLAIN, PLAIN), ("b0-seg.odd", FULL)):
+        shutil.copytree(profiles / source, tmp_path / name)
+        (tmp_path / name / "report.html").unlink()
+    path = tmp_path / "b0-seg.odd" / "report.json"
+    data = json.loads(path.read_text())
+    ODD[kind](data)
+    path.write_text(json.dumps({**data, "engine": "b0-seg.odd"}))
+    made = remake(tmp_path)
+    assert [item.name for item in made.broken] == ["b0-seg.odd"]
+    assert made.broken[0].why
+    assert made.pages == (tmp_path / PLAIN / "report.html",)
+    assert made.index.is_file()
+    with pytest.raises(ArtifactError):
+        remake(tmp_path, ["b0-seg.odd"])
+
+
+def test_a_page_that_cannot_be_written_stops_no_other(profiles: Path, tmp_path: Path) -> None:
+    for name in (PLAIN, FULL):
+        shutil.copytree(profiles / PLAIN, tmp_path / name)
+        (tmp_path / name / "report.html").unlink()
+    (tmp_path / FULL / "report.html").mkdir()
+    made = remake(tmp_path)
+    assert [item.name for item in made.broken] == [FULL]
+    assert made.pages == (tmp_path / PLAIN / "report.html",)
+
+
+def test_a_workspace_that_is_none(tmp_path: Path, evit: Program) -> None:
+    answer = evit("report", "--workspace", tmp_path / "typo")
+    assert answer.code == 2
+    assert f"there is no {tmp_path / 'typo' / 'profiles'}" in answer.message
+    assert not (tmp_path / "typo").exists()
 
 
 def test_no_profiles_at_all(tmp_path: Path) -> None:

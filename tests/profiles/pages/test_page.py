@@ -10,17 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from evit_deploy.errors import ArtifactError, UsageError
 from evit_deploy.manifest import Agreement
 from evit_deploy.profiles import ProfileReport
-from evit_deploy.profiles.evaluate.task import ClassScore
-from evit_deploy.profiles.layer_times.record import LayerTime
 from evit_deploy.profiles.pages import write_page, write_pictures
-from evit_deploy.profiles.pages.words import interval, milliseconds, scientific
-from evit_deploy.profiles.power.record import Rail
+from evit_deploy.profiles.pages.words import milliseconds
 from evit_deploy.profiles.predict.prediction import PREDICTED
 from evit_deploy.profiles.reading import Recorded
 from tests.profiles.pages.conftest import FULL, PARTS, PLAIN, some_pictures
@@ -115,7 +110,8 @@ def test_sections_are_there_where_there_is_something_to_say(whole: str) -> None:
 
 def test_a_prediction_always_says_that_it_is_one(whole: str) -> None:
     shown = milliseconds(full_prediction().ms)
-    parts = [part for part in re.findall(r"<section.*?</section>|<div>.*?</div>", whole, re.S) if shown in part]
+    words = re.compile(rf"[>\s]{re.escape(shown)}(?: <small>| ms|&nbsp;ms)")
+    parts = [part for part in re.findall(r"<section.*?</section>|<div>.*?</div>", whole, re.S) if words.search(part)]
     assert len(parts) == 2
     assert all("not measured" in part for part in parts)
     assert "Not published by the vendor: FP16 peak (derived)" in whole
@@ -133,7 +129,7 @@ def test_what_was_measured_is_said(whole: str) -> None:
         "first call 80.0&nbsp;ms",
         "41.2",  # frames per second
         "as trtexec up to 10",
-        "0.021&nbsp;ms are this package's own Python",
+        "0.021&nbsp;ms are the checks and the lock of <code>Engine.infer</code>, without what the backend does",
         "30 layers take",
         "a note on layers",
         "VDD_GPU_SOC",
@@ -192,40 +188,6 @@ def test_a_failure_is_shown(failed: Agreement) -> None:
     assert "<td>inf</td>" in text
 
 
-NASTY = '<script>alert(1)</script>" onload="x'
-
-
-def nasty_report() -> ProfileReport:
-    """A profile in which every name is an attack."""
-    found, report = full_prediction(), full_report()
-    kernels = tuple(replace(kernel, name=NASTY, stage=NASTY) for kernel in found.kernels)
-    prediction = replace(found, kernels=kernels, stages={NASTY: found.terms}, notes=(NASTY,), plan=NASTY)
-    assert report.layer_times
-    assert report.power
-    layers = replace(report.layer_times, layers=(LayerTime(NASTY, NASTY, 1.0, (NASTY,)),), note=NASTY, tool=NASTY)
-    power = replace(report.power, rails=(Rail(NASTY, 1.0, 0.1),), notes=(NASTY,), temperatures={NASTY: 1.0})
-    manifest = replace(report.manifest, warnings=(NASTY,))
-    return replace(
-        report, prediction=prediction, layer_times=layers, power=power, manifest=manifest, notes=(NASTY,),
-        engine=NASTY, environment={**report.environment, "gpu": NASTY}, device_memory={NASTY: 1.0},
-        latencies=tuple(replace(item, name=NASTY) for item in report.latencies),
-    )  # fmt: skip
-
-
-def test_names_are_escaped() -> None:
-    found = full_evaluation()
-    classes = tuple(ClassScore(NASTY, 1, 0.5) for _ in found.evaluation.score.classes)
-    score = replace(found.evaluation.score, classes=classes, warnings=(NASTY,))
-    text = page_of(
-        nasty_report(),
-        evaluations=(replace(found, evaluation=replace(found.evaluation, score=score, warnings=(NASTY,))),),
-        beside=[Recorded(Path("x"), replace(full_report(), engine=f"{NASTY}2"), None, ())],
-    )
-    assert "<script" not in text
-    assert not re.search(r'<[^>]*" onload="', text)
-    assert Page(text).open == []
-
-
 def test_pictures_are_shown_where_they_were_kept(tmp_path: Path, profiles: Path) -> None:
     copy = Path(shutil.copytree(profiles / PLAIN, tmp_path / PLAIN))
     assert "Frames, the most different first" not in titles((copy / "report.html").read_text())
@@ -252,32 +214,3 @@ def test_a_broken_neighbour_is_no_hindrance(tmp_path: Path, profiles: Path) -> N
     (copy / "another").mkdir()
     (copy / "another" / "report.json").write_text("{")
     assert write_page(copy / PLAIN).read_bytes() == (profiles / PLAIN / "report.html").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("value", "words"), [(0.01234, "0.012"), (1.234, "1.23"), (12.34, "12.3"), (1234.5, "1,234.5")]
-)
-def test_milliseconds(value: float, words: str) -> None:
-    assert milliseconds(value) == words
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [(0.0, "0"), (2.1e-5, "2.1 × 10⁻⁵"), (3.0, "3.0 × 10⁰"), (float("inf"), "inf"), (float("nan"), "nan")],
-)
-def test_scientific(value: float, words: str) -> None:
-    assert scientific(value) == words
-
-
-@pytest.mark.parametrize(
-    ("value", "sigma", "words"),
-    [(12.34, 0.21, "12.3 ± 0.2"), (1234.5, 3.0, "1,234 ± 3"), (5.0, 0.0, "5 ± 0"), (0.1234, 0.004, "0.123 ± 0.004")],
-)
-def test_an_interval(value: float, sigma: float, words: str) -> None:
-    assert interval(value, sigma) == words
-
-
-@given(st.floats(0.001, 1e4), st.floats(1e-4, 1e3))
-def test_an_interval_shows_its_error(value: float, sigma: float) -> None:
-    shown = float(interval(value, sigma).partition(" ± ")[2].replace(",", ""))
-    assert shown == pytest.approx(sigma, rel=0.5, abs=1e-12)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from evit_deploy.profiles.pages.charts.canvas import BLUE, INK, draw, label_logarithmic
+from evit_deploy.profiles.pages.words import milliseconds
 
-_LONGEST_NAME = 64
+_LONGEST_NAME = 52
 
 
 def bars(name: str, rows: Sequence[tuple[str, float]], unit: str, *, logarithmic: bool = False) -> str:
@@ -17,7 +18,7 @@ def bars(name: str, rows: Sequence[tuple[str, float]], unit: str, *, logarithmic
     Args:
         name: Of the chart.
         rows: Name and value of each; the longest names lose their middle.
-        unit: Of the values.
+        unit: Of the values, which are milliseconds of something.
         logarithmic: Whether values are of different orders; then dots, since a bar has no beginning.
     """
     values = [row[1] for row in rows]
@@ -35,21 +36,21 @@ def bars(name: str, rows: Sequence[tuple[str, float]], unit: str, *, logarithmic
         axes.set_xlim(low, high)
         for place, (label, value) in enumerate(rows):
             _say(axes, shortened(label), (low, place - 0.42), (2, 0))
-            _say(axes, f"{value:.3g}", (value, place), (7, 0))
+            _say(axes, milliseconds(value), (value, place), (7, 0))
         axes.set_yticks([])
         axes.set_ylim(len(rows) - 0.5, -0.8)
         axes.set_xlabel(unit)
 
-    return draw(name, 0.8 + 0.36 * len(rows), paint)
+    return draw(name, 0.8 + 0.4 * len(rows), paint)
 
 
-def shortened(name: str) -> str:
+def shortened(name: str, longest: int = _LONGEST_NAME) -> str:
     """A name that fits into a line; beginning and end tell more than the middle."""
-    if len(name) <= _LONGEST_NAME:
+    if len(name) <= longest:
         return name
-    half = (_LONGEST_NAME - 1) // 2
+    half = (longest - 1) // 2
     return f"{name[:half]}…{name[-half:]}"
 
 
 def _say(axes: Any, words: str, at: tuple[float, float], away: tuple[float, float]) -> None:
-    axes.annotate(words, at, xytext=away, textcoords="offset points", va="center", fontsize=9)
+    axes.annotate(words, at, xytext=away, textcoords="offset points", va="center", fontsize=10)

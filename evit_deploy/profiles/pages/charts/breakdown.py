@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from evit_deploy.profiles.pages.charts.canvas import BLUE, GREEN, INK, PURPLE, VERMILION, draw
+from evit_deploy.profiles.pages.words import milliseconds
 from evit_deploy.profiles.predict.prediction import Prediction, Terms
 
 
@@ -27,15 +28,16 @@ CAUSES = {
 """By field of `Terms`."""
 
 
-def waterfall(name: str, prediction: Prediction, measured_ms: float) -> str:
+def waterfall(name: str, prediction: Prediction, measured_ms: float | None = None) -> str:
     """Each cause begins where the one before it ends; below them the sum with its interval, and what was measured.
 
     Args:
         name: Of the chart.
         prediction: What was predicted.
-        measured_ms: Median of what was measured.
+        measured_ms: Median of what was measured; None where nothing was.
     """
     whole = prediction.ms
+    rows = [*(cause.words for cause in CAUSES.values()), "Predicted", *([] if measured_ms is None else ["Measured"])]
 
     def paint(figure: Any) -> None:
         axes, start = figure.subplots(), 0.0
@@ -43,17 +45,18 @@ def waterfall(name: str, prediction: Prediction, measured_ms: float) -> str:
             value = getattr(prediction.terms, field)
             axes.barh(place, value, left=start, color=cause.colour, hatch=cause.hatch, edgecolor=INK, linewidth=0.5)
             start += value
-            _say(axes, start, place, f"{value:.3g} ms, {value / whole:.0%}")
+            _say(axes, start, place, f"{milliseconds(value)} ms, {value / (whole or 1):.0%}")
         place = len(CAUSES)
         spread = [[whole - prediction.low_ms], [prediction.high_ms - whole]]
         axes.barh(place, whole, xerr=spread, color="none", edgecolor=INK, ecolor=INK, capsize=4)
-        _say(axes, prediction.high_ms, place, f"{whole:.3g} ms")
-        axes.barh(place + 1, measured_ms, color=INK, alpha=0.55)
-        _say(axes, measured_ms, place + 1, f"{measured_ms:.3g} ms")
-        _name_rows(axes, [*(cause.words for cause in CAUSES.values()), "Predicted", "Measured"])
-        axes.set_xlim(0, 1.3 * max(prediction.high_ms, measured_ms))
+        _say(axes, prediction.high_ms, place, f"{milliseconds(whole)} ms")
+        if measured_ms is not None:
+            axes.barh(place + 1, measured_ms, color=INK, alpha=0.55)
+            _say(axes, measured_ms, place + 1, f"{milliseconds(measured_ms)} ms")
+        _name_rows(axes, rows)
+        axes.set_xlim(0, 1.5 * max(prediction.high_ms, measured_ms or 0.0) or 1.0)
 
-    return draw(name, 2.9, paint)
+    return draw(name, 0.5 + 0.4 * len(rows), paint)
 
 
 def stage_bars(name: str, stages: Mapping[str, Terms], measured: Mapping[str, float]) -> str:
@@ -81,9 +84,9 @@ def stage_bars(name: str, stages: Mapping[str, Terms], measured: Mapping[str, fl
             values = [measured.get(stage, 0.0) for stage in names]
             axes.barh(places, values, thick, color=INK, alpha=0.55, label="Measured")
         _name_rows(axes, names)
-        figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9.5)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
 
-    return draw(name, 1.3 + 0.34 * len(names), paint)
+    return draw(name, 1.5 + 0.34 * len(names), paint)
 
 
 def _name_rows(axes: Any, names: list[str]) -> None:

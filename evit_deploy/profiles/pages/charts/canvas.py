@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from evit_deploy.profiles.pages.words import identifier
+
 BLUE, GREEN, VERMILION, PURPLE = "#0072b2", "#009e73", "#d55e00", "#b7668f"
 COLOURS = (BLUE, GREEN, VERMILION)
 """Of the subjects of a measurement: the raw graph, the way from frame to result, PyTorch."""
@@ -21,14 +23,14 @@ COLOURS = (BLUE, GREEN, VERMILION)
 INK = "#010203"
 """Stands for the page's own text colour, which changes between light and dark."""
 
-WIDTH = 5.6  # inches, 72 points each in the SVG: letters are still read where a phone shrinks it
+WIDTH = 5.0  # inches, 72 points each in the SVG: letters are still read where a phone shrinks it
 
 
 def draw(name: str, height: float, paint: Callable[[Any], None]) -> str:
     """Draw one chart.
 
     Args:
-        name: Unique on its page; the element with the id ``<name>-caption`` describes the chart.
+        name: Unique on its page; the element with the id ``<its identifier>-caption`` describes the chart.
         height: In inches, at a width of `WIDTH`.
         paint: Fills a Matplotlib figure.
 
@@ -40,13 +42,14 @@ def draw(name: str, height: float, paint: Callable[[Any], None]) -> str:
 
     style = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 11, "text.color": INK, "axes.edgecolor": INK,
              "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
-             "axes.spines.right": False, "hatch.linewidth": 0.6}  # fmt: skip
+             "axes.spines.right": False, "hatch.linewidth": 0.6,
+             "text.parse_math": False}  # a dollar sign in a name begins no formula  # fmt: skip
     with mpl.rc_context(style):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         paint(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(buffer.getvalue(), name)
+    return _inline(buffer.getvalue(), identifier(name))
 
 
 def label_logarithmic(axis: Any, low: float, high: float) -> None:
@@ -55,7 +58,7 @@ def label_logarithmic(axis: Any, low: float, high: float) -> None:
 
     axis.set_major_locator(FixedLocator(ticks(low, high)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -75,14 +78,14 @@ def ticks(low: float, high: float) -> list[float]:
     return [low, high]
 
 
-def _inline(text: str, name: str) -> str:
-    """Make Matplotlib's SVG file part of an HTML page: ids that nothing refers to go, the others become its own."""
+def _inline(text: str, own: str) -> str:
+    """Make Matplotlib's SVG file part of an HTML page: ids that nothing refers to go, the others become its `own`."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
     text = text.replace("xlink:href", "href").replace(INK, "currentColor")
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
-    text = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", text)
-    return text.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
+    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{own}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r'(href="|url\()#', rf"\g<1>#{own}-", text)
+    return text.replace("<svg", f'<svg role="img" aria-labelledby="{own}-caption"', 1)

@@ -23,6 +23,7 @@ def confusion_matrix(name: str, counts: Sequence[Sequence[int]], classes: Sequen
         classes: Their names; `MOST_CLASSES` at most.
     """
     matrix = np.array(counts, float)
+    letters = 10 if len(classes) <= 20 else 8  # more would overlap; a phone then shows them small
     shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
 
     def paint(figure: Any) -> None:
@@ -30,8 +31,8 @@ def confusion_matrix(name: str, counts: Sequence[Sequence[int]], classes: Sequen
         # Dark to light in one direction, so that it reads without colours (cividis: Nuñez, Anderton and Renslow 2018).
         mesh = axes.pcolormesh(shares, cmap="cividis", vmin=0, vmax=100)
         middle = np.arange(len(classes)) + 0.5
-        axes.set_xticks(middle, classes, rotation=90, fontsize=8)
-        axes.set_yticks(middle, classes, fontsize=8)
+        axes.set_xticks(middle, classes, rotation=90, fontsize=letters)
+        axes.set_yticks(middle, classes, fontsize=letters)
         axes.invert_yaxis()
         axes.set_aspect("equal")
         axes.set_xlabel("predicted")

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from evit_deploy.profiles.latency import ROUNDS, Latency
+from evit_deploy.profiles.latency import ROUNDS, Latency, blocks
+from evit_deploy.profiles.pages.charts.bars import shortened
 from evit_deploy.profiles.pages.charts.canvas import COLOURS, INK, draw, label_logarithmic
+from evit_deploy.profiles.pages.words import milliseconds
 
 _BINS = 48
 _ROW = 1.05  # inches
+_NAME = 40  # characters; the table has the whole names
 _MARKS = "os^Dv"
 
 
@@ -48,13 +51,21 @@ def latency_drift(latencies: Sequence[Latency], colours: Sequence[str] = COLOURS
     def paint(figure: Any) -> None:
         axes = figure.subplots()
         for number, (latency, colour) in enumerate(zip(latencies, colours, strict=False)):
-            blocks = np.array_split(np.array(latency.samples_ms), ROUNDS)
-            rounds = [index + 1 for index, block in enumerate(blocks) if len(block)]
-            quartiles = [100 * np.percentile(block, [25, 50, 75]) / latency.p50 for block in blocks if len(block)]
+            found = {index + 1: block for index, block in enumerate(blocks(latency)) if len(block)}
+            quartiles = [100 * np.percentile(block, [25, 50, 75]) / latency.p50 for block in found.values()]
             low, middle, high = np.array(quartiles).T
+            rounds = list(found)
             axes.fill_between(rounds, low, high, color=colour, alpha=0.2, linewidth=0)
             mark = _MARKS[number % len(_MARKS)]
-            axes.plot(rounds, middle, color=colour, marker=mark, markersize=4, linewidth=1.4, label=latency.name)
+            axes.plot(
+                rounds,
+                middle,
+                color=colour,
+                marker=mark,
+                markersize=4,
+                linewidth=1.4,
+                label=shortened(latency.name, _NAME),
+            )
         axes.axhline(100, color=INK, linewidth=0.8, linestyle=(0, (3, 2)), alpha=0.6)
         axes.set_xlim(0.5, ROUNDS + 0.5)
         axes.set_xticks([1, *range(5, ROUNDS + 1, 5)])
@@ -76,7 +87,9 @@ def _draw_row(axes: Any, latency: Latency, bins: Any, colour: str) -> None:
     axes.hist(latency.samples_ms, bins=bins, color=colour, linewidth=0)
     axes.margins(y=0.12)
     axes.axvline(latency.p50, color=INK, linewidth=1, linestyle=(0, (3, 2)))
-    axes.set_title(f"{latency.name}: median {latency.p50:.3g} ms, {latency.runs} runs", loc="left", fontsize=11, pad=4)
+    axes.set_title(
+        f"{shortened(latency.name, _NAME)}: median {milliseconds(latency.p50)} ms", loc="left", fontsize=10.5, pad=4
+    )
     axes.set_yticks([])
     axes.tick_params(axis="x", which="both", labelbottom=False, length=0)
     axes.spines["left"].set_visible(False)

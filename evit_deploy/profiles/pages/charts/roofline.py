@@ -15,6 +15,7 @@ import numpy as np
 
 from evit_deploy.profiles.pages.charts.breakdown import CAUSES
 from evit_deploy.profiles.pages.charts.canvas import INK, draw, label_logarithmic
+from evit_deploy.profiles.pages.words import three_figures
 from evit_deploy.profiles.predict.prediction import Conditions, KernelTime, Prediction
 
 _MARKS = {"traffic": "o", "arithmetic": "s", "launch": "^"}
@@ -51,27 +52,27 @@ def roof_names(conditions: Conditions) -> tuple[str, str]:
 
     return (
         f"{conditions.bandwidth_gbs:g} GB/s{source('bandwidth')}",
-        f"{conditions.fp16_tflops:.3g} TFLOP/s{source('FP16 peak')}",
+        f"{three_figures(conditions.peak_tflops)} TFLOP/s{source('FP16 peak')}",
     )
 
 
 def _draw_computing(axes: Any, kernels: Sequence[KernelTime], machine: Conditions, longest: float) -> None:
-    ridge = 1000 * machine.fp16_tflops / machine.bandwidth_gbs  # FLOP per byte
+    ridge = 1000 * machine.peak_tflops / machine.bandwidth_gbs  # FLOP per byte
     intensities = [kernel.flops / kernel.bytes for kernel in kernels] or [ridge]
     low, high = min(*intensities, ridge) / 2, max(*intensities, ridge) * 4
     bandwidth, peak = roof_names(machine)
     axes.plot(
-        [low, ridge, high], [low / ridge * machine.fp16_tflops, *[machine.fp16_tflops] * 2], color=INK, linewidth=1.5
+        [low, ridge, high], [low / ridge * machine.peak_tflops, *[machine.peak_tflops] * 2], color=INK, linewidth=1.5
     )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.annotate(peak, (high, machine.fp16_tflops), xytext=(0, 4), textcoords="offset points", ha="right", fontsize=9)
+    axes.annotate(peak, (high, machine.peak_tflops), xytext=(0, 4), textcoords="offset points", ha="right", fontsize=10)
     _scatter(axes, kernels, intensities, [kernel.flops / kernel.ms / 1e9 for kernel in kernels], longest)
     for bound, mark in _MARKS.items():
         cause = CAUSES[_LIMITS[bound]]
         axes.scatter([], [], s=40, marker=mark, color=cause.colour, label=cause.words)
     axes.set_xlim(low, high)
-    axes.set_ylim(top=2.2 * machine.fp16_tflops)
+    axes.set_ylim(top=2.2 * machine.peak_tflops)
     label_logarithmic(axes.xaxis, *axes.get_xlim())
     label_logarithmic(axes.yaxis, *axes.get_ylim())
     axes.set_xlabel(f"FLOP per byte; the slope is {bandwidth}")
