@@ -48,8 +48,10 @@ docs/prediction.md shows how well models are predicted that were left out of the
 holds {coverage:.0%} of those.
 
 Ours is predicted to be slower than plain in {slower} of {both} rows, for two reasons: a class map over 150 classes,
-which plain does not make, takes 0.9 ms of b1-seg-ade20k; and on the small maps of classifiers the merged aggregation of
-the attention (docs/attention.md) moves more than what it takes the place of: {example}.
+which plain does not make, takes 0.9 ms of b1-seg-ade20k; and on the small maps of classifiers, where tokens are fewer
+than channels, folding the projection into the averages of the values and merging the aggregation (docs/attention.md)
+both move more weights than they save activations.
+In b3-cls at 288x288 that is {example}.
 
 | model | resolution | accuracy | published ms | plain ms | ours ms | ours / plain |
 |---|---|---|---|---|---|---|
@@ -172,7 +174,7 @@ def moved(model: str, resolution: tuple[int, int]) -> str:
             ("activations", ours.activations, plain.activations),
         )
     )
-    return f"{weights}, and {activations}, in {model} at {height}x{width}"
+    return f"{weights}, and {activations}"
 
 
 def cells(line: Line) -> tuple[str, ...]:
