@@ -7,6 +7,7 @@ where it was not measured.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -116,6 +117,24 @@ def recorded_folders(profiles: Path) -> list[Path]:
     """The folders below profiles/ that hold a record, by name; none where there is no such folder."""
     names = (REPORT, AGREEMENT, EVALUATIONS)
     return sorted({path.parent for name in names for path in profiles.glob(f"[!.]*/{name}")})
+
+
+def no_profile(name: str, profiles: Path, expected: str) -> UsageError:
+    """The error of a profile that is not there, with those of similar names that are.
+
+    Args:
+        name: What was asked for.
+        profiles: Folder of all profiles.
+        expected: What would have done.
+    """
+    there = [folder.name for folder in recorded_folders(profiles) if (folder / REPORT).is_file()]
+    near = difflib.get_close_matches(Path(name).name, there, n=3, cutoff=0.3) or there[:5]
+    return UsageError(
+        f"there is no profile '{name}' in {profiles}",
+        found=f"{', '.join(near)} there" if near else "nothing there yet",
+        expected=expected,
+        fix="evit-deploy profile ENGINE",
+    )
 
 
 def read_report(path: Path) -> Report:

@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evit_deploy.errors import UsageError
 from evit_deploy.profiles.reading import (
     EVALUATIONS,
     REPORT,
     Evaluated,
     Report,
+    no_profile,
     read_evaluation,
     read_report,
-    recorded_folders,
 )
 
 
@@ -51,11 +49,4 @@ def _report_path(name: str, profiles: Path) -> Path:
             return path
         if name and (path / REPORT).is_file():
             return path / REPORT
-    there = [folder.name for folder in recorded_folders(profiles)]
-    near = difflib.get_close_matches(Path(name).name, there, n=3, cutoff=0.3) or there[:5]
-    raise UsageError(
-        f"there is no profile '{name}' in {profiles}",
-        found=f"{', '.join(near)} there" if near else "nothing there yet",
-        expected=f"a folder with {REPORT}, or such a file",
-        fix="evit-deploy profile ENGINE",
-    )
+    raise no_profile(name, profiles, f"a folder with {REPORT}, or such a file")

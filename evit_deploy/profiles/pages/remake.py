@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from evit_deploy.errors import ArtifactError, UsageError
 from evit_deploy.profiles.pages.index import Unreadable, reason, write_index
 from evit_deploy.profiles.pages.page import write_page
-from evit_deploy.profiles.reading import REPORT, recorded_folders
+from evit_deploy.profiles.reading import REPORT, no_profile, recorded_folders
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,4 @@ def _find(profiles: Path, name: str) -> Path:
     for folder in (profiles / name, Path(name)):
         if name and (folder / REPORT).is_file():
             return folder
-    there = [folder.name for folder in recorded_folders(profiles) if (folder / REPORT).is_file()]
-    near = difflib.get_close_matches(Path(name).name, there, n=3, cutoff=0.3) or there[:5]
-    raise UsageError(
-        f"there is no profile '{name}' in {profiles}",
-        found=f"{', '.join(near)} there" if near else "nothing there yet",
-        expected=f"a folder with {REPORT}",
-        fix="evit-deploy profile ENGINE",
-    )
+    raise no_profile(name, profiles, f"a folder with {REPORT}")
