@@ -20,7 +20,7 @@ from evit_deploy.data.images import scene_frame, write_image
 from evit_deploy.engines.build import lower_engine
 from evit_deploy.engines.lowering import LOWERING
 from evit_deploy.export import ExportOptions, export_model
-from evit_deploy.export.graph import FORM
+from evit_deploy.export.forms import FORM
 from evit_deploy.export.reference import HELD_OUT_SEED
 from evit_deploy.profiles.shipped import ABOUT, ARCHIVE, CLASSES, EXPORT, FOLDERS, LOGITS
 

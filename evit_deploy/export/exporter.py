@@ -11,7 +11,8 @@ import onnx
 
 from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.export.describe import A_BUG, artifact_key, describe, graph_info, runner
-from evit_deploy.export.graph import FORM, LOGITS, trace_deployed
+from evit_deploy.export.forms import FORM
+from evit_deploy.export.graph import LOGITS, trace_deployed
 from evit_deploy.export.options import INPUTS, OUTPUTS, ExportOptions, make_plan, preprocess_rules
 from evit_deploy.export.peaks import record_peaks
 from evit_deploy.export.reference import choose_frames, make_reference

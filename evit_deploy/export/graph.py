@@ -15,9 +15,6 @@ from evit_deploy.manifest import Preprocess
 LOGITS = "logits"
 LOGITS_STRIDE = 8
 
-FORM = 3
-"""Raised whenever the exported graph changes, so that exports of an earlier form are written again."""
-
 
 class DeployGraph(nn.Module):
     """The rewritten network between the chosen input and the chosen output.

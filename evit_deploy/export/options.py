@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evit_deploy.errors import UsageError
-from evit_deploy.export.trace import check_opset
 from evit_deploy.manifest import Preprocess
 from evit_deploy.models.zoo import ModelSpec
 
+OPSETS = range(17, 21)
 MULTIPLE = 32
 MAX_BATCH = 64
 MAX_PIXELS = 4096 * 8192
@@ -117,6 +117,21 @@ def make_sam_plan(spec: ModelSpec, options: ExportOptions) -> Plan:
             expected=f"HEIGHTxWIDTH, each within 1..{LARGEST_FRAME}, such as 720x1280",
         )
     return Plan(spec, options.opset, spec.resolution, options.batch, options.input, "embedding")
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an opset outside the supported range.
+
+    Raises:
+        UsageError: Outside 17 to 20.
+    """
+    if opset not in OPSETS:
+        raise UsageError(
+            f"opset {opset} is not supported",
+            found=str(opset),
+            expected=f"{OPSETS[0]} to {OPSETS[-1]}",
+            fix="--opset 17 is read by every TensorRT from 8.6 on",
+        )
 
 
 def check_batch(batch: tuple[int, int]) -> None:

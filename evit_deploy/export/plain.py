@@ -17,9 +17,6 @@ from evit_deploy.export.trace import trace
 from evit_deploy.models.attention import EPSILON, MultiScaleLinearAttention
 from evit_deploy.models.sam import SegmentAnything
 
-FORM = 1
-"""Raised whenever one of these graphs changes, so that plans that were kept are made again."""
-
 
 class PlainAttention(StaticAttention):
     """The reference's attention as it is usually exported: a row of ones under v, sums over all tokens, an epsilon."""

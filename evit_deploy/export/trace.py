@@ -18,25 +18,9 @@ import onnxsim
 import torch
 from torch import Tensor, nn
 
-from evit_deploy.errors import CheckFailedError, UsageError, first_line
+from evit_deploy.errors import CheckFailedError, first_line
 
-OPSETS = range(17, 21)
 _TRAINING_OPS = {"BatchNormalization", "Dropout", "Identity"}
-
-
-def check_opset(opset: int) -> None:
-    """Refuse an opset outside the supported range.
-
-    Raises:
-        UsageError: Outside 17 to 20.
-    """
-    if opset not in OPSETS:
-        raise UsageError(
-            f"opset {opset} is not supported",
-            found=str(opset),
-            expected=f"{OPSETS[0]} to {OPSETS[-1]}",
-            fix="--opset 17 is read by every TensorRT from 8.6 on",
-        )
 
 
 Axes = Mapping[str, Mapping[int, str]]

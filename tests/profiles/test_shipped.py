@@ -12,7 +12,7 @@ import pytest
 from evit_deploy.engines.lowering import LOWERING
 from evit_deploy.engines.running import opened
 from evit_deploy.errors import ArtifactError
-from evit_deploy.export.graph import FORM
+from evit_deploy.export.forms import FORM
 from evit_deploy.manifest import read_artifact
 from evit_deploy.profiles.shipped import ARCHIVE, CLASSES, EXPORT, FOLDERS, LOGITS, unpack
 from evit_deploy.profiles.verify import compare_reference

@@ -259,23 +259,26 @@ def test_signals_are_survived_after_engines_were_closed(small_workspace, compile
 
 
 @pytest.mark.slow
-def test_wrapper_costs_under_three_percent(tmp_path):
-    """`infer` beside the bare ONNX Runtime call, alternating, at 512×1024."""
+def test_wrapper_costs_under_three_percent(tmp_path, monkeypatch):
+    """`infer` over the ONNX Runtime call inside it, at 512×1024: both of one call, as machines are shared."""
     import onnxruntime as ort
 
     from evit_deploy.engines import build_engine
     from evit_deploy.export import ExportOptions, export_model
-    from evit_deploy.runtime.backends.onnxruntime import session_options
 
     export_model("b0-seg", tmp_path / "e", ExportOptions(weights="random", resolution=(512, 1024)))
     build_engine(tmp_path / "e", tmp_path / "engine", target="cpu", compiler="onnxruntime")
     x = {"image": np.ascontiguousarray(render_scene(0, 512, 1024).image[None])}
+    bare, whole, run = [], [], ort.InferenceSession.run_with_iobinding
+
+    def timed(call, times):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+
+    monkeypatch.setattr(ort.InferenceSession, "run_with_iobinding", lambda *args: timed(lambda: run(*args), bare))
     with evit_deploy.load(tmp_path / "engine", threads=1) as task:
-        session = ort.InferenceSession(tmp_path / "engine" / "model.optimised.onnx", session_options(1))
-        bare, wrapped = [], []
-        for _ in range(40):
-            for call, times in ((lambda: session.run(None, x), bare), (lambda: task.infer(x), wrapped)):
-                start = time.perf_counter()
-                call()
-                times.append(time.perf_counter() - start)
-    assert np.percentile(wrapped, 20) < 1.03 * np.percentile(bare, 20)
+        for _ in range(25):
+            timed(lambda: task.infer(x), whole)
+    bare = bare[-len(whole) :]  # what loading ran before
+    assert 1 <= np.median(np.divide(whole, bare)) < 1.03

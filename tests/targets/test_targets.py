@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evit_deploy.engines import COMPILERS
 from evit_deploy.errors import UsageError
-from evit_deploy.export.trace import OPSETS
+from evit_deploy.export.options import OPSETS
 from evit_deploy.precision.attention import FORMS
 from evit_deploy.targets import PRECISIONS, TARGETS, Figure, TargetSpec, Variant, find_target, jetpack, machine
 

@@ -14,6 +14,7 @@ import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.data.images import Frame
 from evit_deploy.export.describe import A_BUG, artifact_key, describe, graph_info, model_info, runner, warnings_of
+from evit_deploy.export.forms import SAM_FORM
 from evit_deploy.export.options import MAX_BATCH, ExportOptions, Plan, make_sam_plan, preprocess_rules
 from evit_deploy.export.sam.decoder import trace_decoder
 from evit_deploy.export.sam.encoder import EncoderPeaks, trace_encoder
@@ -44,9 +45,6 @@ from evit_deploy.runtime.sam.reference import PromptReference
 from evit_deploy.runtime.sam.verify import verify_bundle
 from evit_deploy.runtime.verify import Reference, verify
 
-FORM = 1
-"""Raised whenever a graph of Segment Anything changes, so that exports of an earlier form are written again."""
-
 
 @dataclass(frozen=True)
 class _Source:
@@ -69,7 +67,7 @@ class _Source:
         """Key of each part: what changes one part only does not make the other one anew."""
         own: dict[str, dict[str, Any]] = {ENCODER: {}, DECODER: {"frame": self.frame}}
         return {
-            part: artifact_key(plan, self.weights, self.frames, form=FORM, part=part, **own[part])
+            part: artifact_key(plan, self.weights, self.frames, form=SAM_FORM, part=part, **own[part])
             for part, plan in self.plans.items()
         }
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from evit_deploy.engines.bundle import POINTS
 from evit_deploy.engines.lowering import LOWERING, Fixed
 from evit_deploy.errors import UsageError
+from evit_deploy.export.forms import FORM, PLAIN_FORM, SAM_FORM
+from evit_deploy.export.options import ExportOptions, make_plan, make_sam_plan
 from evit_deploy.manifest import DECODER
 from evit_deploy.models.zoo import MODELS, ModelSpec, find_model
 from evit_deploy.profiles.predict import graphs
@@ -87,8 +89,6 @@ def model_subjects(
         UsageError: Options that make no sense for this model.
         UnavailableError: What traces or lowers a graph is not installed.
     """
-    from evit_deploy.export.options import ExportOptions, make_plan, make_sam_plan
-
     make = make_sam_plan if spec.task == "sam" else make_plan
     options = make(spec, ExportOptions(resolution=resolution, output=output, batch=(batch, batch)))
     size = options.resolution
@@ -153,10 +153,6 @@ def graph_key(
     model: str, resolution: tuple[int, int], batch: int, ends: tuple[str, str], plain: bool
 ) -> dict[str, Any]:
     """What the plan of a model depends on besides its compiler; all mask decoders are of one shape."""
-    from evit_deploy.export.graph import FORM
-    from evit_deploy.export.plain import FORM as PLAIN_FORM
-    from evit_deploy.export.sam.export import FORM as SAM_FORM
-
     decodes = ends[0] == "prompts"
     return {
         "model": "sam" if decodes else model, "resolution": list(resolution), "batch": batch, "ends": list(ends),

@@ -41,11 +41,14 @@ def test_a_processor_without_a_counter_for_memory(root: Path) -> None:
 def test_energy_becomes_power(root: Path) -> None:
     counter = machines.rapl(root) / "intel-rapl:0/energy_uj"
     with find_rapl(root).open() as reader:
+        times = [time.perf_counter()]
         reader.read()
-        start = time.perf_counter()
+        times.append(time.perf_counter())
         counter.write_text("7000000")
+        times.append(time.perf_counter())
         watts = reader.read().watts["package-0"]
-        assert watts == pytest.approx(6 / (time.perf_counter() - start), rel=0.3)
+        times.append(time.perf_counter())
+        assert 6 / (times[3] - times[0]) <= watts <= 6 / (times[2] - times[1])
         counter.write_text("500000")  # it wrapped
         assert reader.read().watts["package-0"] > 0
 

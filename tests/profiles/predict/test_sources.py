@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,16 @@ def test_every_model_s_plan_is_shipped_and_current(name: str) -> None:
         assert content_key(**key_of(subject)) in store._shipped()
         assert subject.origin.startswith("TensorRT for RTX")
         assert predict_plan(subject, conditions("orin")).ms > 0
+
+
+def test_a_shipped_plan_is_read_without_pytorch() -> None:
+    """A robot has none, and a laptop that has it need not wait seconds for it."""
+    program = (
+        "import sys; from pathlib import Path; from evit_deploy.profiles.predict import Asked, predict;"
+        "predict('b1-seg', Path('nowhere'), Asked('orin')); print(sys.modules.keys() & {'torch', 'onnx', 'onnxsim'})"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
 
 
 def test_a_shipped_plan_is_what_is_compiled_now(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
