@@ -58,6 +58,24 @@ def read_image(path: Path, *, upright: bool = True) -> npt.NDArray[np.uint8]:
     return _decode(path, str(path), upright=upright)
 
 
+def inspect_image(content: bytes) -> tuple[int, int]:
+    """(height, width) of an image file, from its header, once its structure was checked.
+
+    Raises:
+        ValueError: It is no image, or a damaged one.
+    """
+    _require_pillow("Reading image files")
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            image.verify()
+    except Exception as error:  # Pillow has many kinds
+        raise ValueError(str(error)) from error
+    return height, width
+
+
 def decode_image(content: bytes, name: str, most_pixels: int) -> npt.NDArray[np.uint8]:
     """Read the bytes of an image file as `read_image` reads a file.
 

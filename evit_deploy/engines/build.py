@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
-import evit_deploy
-from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.engines.compilation import (
     as_lowered,
     compile_into,
@@ -19,8 +16,9 @@ from evit_deploy.engines.compilation import (
     verified,
 )
 from evit_deploy.engines.compiler import Compiler, Job, choose_arch, choose_compiler, require_precision
-from evit_deploy.engines.flops import write_math
-from evit_deploy.engines.lowering import Fixed, check_opset, emulated, lower_graph, lowering_key
+from evit_deploy.engines.int8_options import Int8Options
+from evit_deploy.engines.lowered import Lowering, engine_manifest, inputs_key
+from evit_deploy.engines.lowering import Fixed, check_opset
 from evit_deploy.errors import ArtifactError, UsageError, extra
 from evit_deploy.manifest import (
     EngineInfo,
@@ -28,12 +26,10 @@ from evit_deploy.manifest import (
     content_key,
     read_artifact,
     read_existing,
-    utc_now,
     write_artifact,
 )
 from evit_deploy.progress import Progress, silent
-from evit_deploy.runtime.reference import FIXED_POINT, REFERENCE
-from evit_deploy.runtime.verify import load_reference, verify
+from evit_deploy.runtime.reference import REFERENCE
 from evit_deploy.targets import TargetSpec, find_target
 from evit_deploy.targets.machine import describe
 
@@ -52,6 +48,7 @@ def build_engine(
     attention: str | None = None,
     level: int | None = None,
     fixed: Fixed | None = None,
+    int8: Int8Options | None = None,
     notes: tuple[str, ...] = (),
     progress: Progress = silent,
 ) -> tuple[Manifest, bool]:
@@ -71,6 +68,7 @@ def build_engine(
         attention: Arrangement of the attention, for GPUs; None takes the target's.
         level: How long the compiler searches for fast kernels, in its own scale; None takes its default.
         fixed: Sizes of a mask decoder for a GPU; None for any other graph.
+        int8: What to calibrate and judge an INT8 engine with; None for another precision.
         notes: What the manifest of an engine for a CPU shall say of how it came about.
         progress: Told about every step.
 
@@ -81,7 +79,7 @@ def build_engine(
         UsageError: No such export or target, or a precision or architecture that the target does not have.
         ArtifactError: The export is damaged.
         UnavailableError: No compiler here can do it.
-        CheckFailedError: The engine does not agree with PyTorch.
+        CheckFailedError: The engine does not agree with PyTorch, or INT8 is not worth having.
     """
     spec = find_target(target)
     chosen = choose_compiler(spec, precision, compiler)
@@ -95,7 +93,7 @@ def build_engine(
                 f"{chosen.name} has no optimisation level", found=f"--optimization-level {level}", fix="leave it out"
             )
         return _build_as_exported(source, export, folder, spec, precision, chosen, notes, progress)
-    lowering = _Lowering(export, source, spec, precision, form, attention is not None, fixed)
+    lowering = Lowering(export, source, spec, precision, form, attention is not None, fixed, int8)
     if chosen is None:
         existing = _read_lowered(folder, lowering.key)
     else:
@@ -121,6 +119,7 @@ def lower_engine(
     precision: str = "fp32",
     attention: str | None = None,
     fixed: Fixed | None = None,
+    int8: Int8Options | None = None,
     progress: Progress = silent,
 ) -> tuple[Manifest, bool]:
     """Do the half of `build_engine` for a GPU that needs no device, even where this machine could compile.
@@ -133,7 +132,7 @@ def lower_engine(
     if form is None:
         raise UsageError(f"{spec.name} runs graphs as exported", fix=f"evit-deploy build … --target {spec.name}")
     source = _read_export(export, spec, progress)
-    lowering = _Lowering(export, source, spec, precision, form, attention is not None, fixed)
+    lowering = Lowering(export, source, spec, precision, form, attention is not None, fixed, int8)
     if (existing := _read_lowered(folder, lowering.key)) is not None:
         return existing, False
     with write_artifact(folder) as writer:
@@ -190,16 +189,6 @@ def _read_lowered(folder: Path, key: str) -> Manifest | None:
         return None
 
 
-def _inputs(source: Manifest) -> dict[str, str]:
-    """What every engine of an export depends on."""
-    return {
-        "export": source.key,
-        "graph": source.files[source.graph.file].sha256,
-        "reference": source.files[REFERENCE].sha256,
-        "tool": evit_deploy.__version__,
-    }
-
-
 def _build_as_exported(
     source: Manifest,
     export: Path,
@@ -212,7 +201,7 @@ def _build_as_exported(
 ) -> tuple[Manifest, bool]:
     """Build for a machine whose compiler takes the export as it is."""
     key = content_key(
-        **_inputs(source), target=spec.name, precision=precision, compiler=[compiler.name, compiler.version()],
+        **inputs_key(source), target=spec.name, precision=precision, compiler=[compiler.name, compiler.version()],
         machine=describe()["processor"], form=CPU_FORM,
     )  # fmt: skip
     if (existing := read_existing(folder, key)) is not None:
@@ -226,73 +215,5 @@ def _build_as_exported(
             spec.name, precision, "compiled", compiler.name, compiler.version() or "", compiler.backend, entry,
             describe(), notes=notes,
         )  # fmt: skip
-        manifest = _engine_manifest(source, key, engine)
+        manifest = engine_manifest(source, key, engine)
         return writer.commit(verified(writer.folder, manifest, progress)), True
-
-
-def _engine_manifest(source: Manifest, key: str, engine: EngineInfo) -> Manifest:
-    tool = evit_deploy.__version__
-    return replace(source, kind="engine", key=key, created=utc_now(), tool=tool, engine=engine, files={})
-
-
-class _Lowering:
-    """A graph about to be lowered: what it depends on, and how it is written."""
-
-    def __init__(
-        self,
-        export: Path,
-        source: Manifest,
-        spec: TargetSpec,
-        precision: str,
-        form: str,
-        asked: bool,
-        fixed: Fixed | None = None,
-    ) -> None:
-        self.export, self.source, self.spec, self.precision, self.fixed = export, source, spec, precision, fixed
-        reason = "as asked for" if asked else f"the choice for {spec.name}"
-        if form == "conv" and source.graph.batch != (1, 1):
-            form = "matmul"  # a convolution has one set of weights for the whole batch
-            reason = "because 'conv' is for batch 1"
-        # A mask decoder has another attention, which stays as exported.
-        self.form = "portable" if fixed else form
-        self.notes = () if fixed else (f"attention arranged as '{form}', {reason}",)
-        sizes = {"fixed": [fixed.prompts, fixed.points]} if fixed else {}
-        self.key = content_key(
-            **_inputs(source), target=spec.name, precision=precision, attention=self.form, lowering=lowering_key(),
-            **sizes,
-        )  # fmt: skip
-
-    def write(self, folder: Path, progress: Progress) -> Manifest:
-        """Write graph, reference and what the graph computes into a folder; prove the graph.
-
-        Raises:
-            CheckFailedError: The typed graph does not agree with PyTorch.
-        """
-        load_reference(self.export, self.source).save(folder, FIXED_POINT.get(self.precision))
-        info = self.source.graph
-        with progress(f"lower to {self.precision}"):
-            path = self.export / info.file
-            graph, notes = lower_graph(path, folder / info.file, info, self.precision, self.form, self.fixed)
-            write_math(folder / graph.file, graph.batch[0])
-        notes = (*self.notes, *notes)
-        engine = EngineInfo(
-            self.spec.name, self.precision, "lowered", "", "", "", graph.file, describe(), self.form, notes
-        )
-        manifest = _engine_manifest(replace(self.source, graph=graph), self.key, engine)
-        return _emulated(folder, manifest, self.precision, progress)
-
-
-def _emulated(folder: Path, manifest: Manifest, precision: str, progress: Progress) -> Manifest:
-    """Run the reference frames through the typed graph's emulation, and keep the comparison.
-
-    Raises:
-        CheckFailedError: It does not agree with PyTorch.
-    """
-    reference = load_reference(folder, manifest)
-    with progress("prepare the emulation"):
-        infer, method = emulated(folder, manifest)
-    with progress("verify against PyTorch", len(reference.names)) as step:
-        agreement = verify(infer, manifest, reference, BUDGETS[precision], step.advance)
-    fix = "evit-deploy export … --check-range shows which tensors are large"
-    require(agreement, f"the typed {precision} graph", fix)
-    return replace(manifest, agreement=replace(agreement, method=method))

@@ -18,6 +18,7 @@ import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.engines.build import build_engine, choose_attention, lower_engine
 from evit_deploy.engines.compilation import compile_checked
+from evit_deploy.engines.int8_options import Int8Options
 from evit_deploy.engines.lowering import Fixed
 from evit_deploy.engines.running import opened
 from evit_deploy.errors import ArtifactError, CheckFailedError, UsageError
@@ -114,6 +115,7 @@ def build_bundle(
     attention: str | None = None,
     level: int | None = None,
     sizes: Sizes | None = None,
+    int8: Int8Options | None = None,
     progress: Progress = silent,
 ) -> tuple[Bundle, bool]:
     """Build all parts of an export for a target, and write them only if they agree with PyTorch, also together.
@@ -128,6 +130,7 @@ def build_bundle(
         attention: Arrangement of the encoder's attention.
         level: How long the compiler searches for fast kernels.
         sizes: Of the decoders, for a GPU; None for the usual ones.
+        int8: What to calibrate and judge an INT8 encoder with; its decoders are FP16.
         progress: Told about every step.
 
     Returns:
@@ -150,7 +153,7 @@ def build_bundle(
             "fixed": parts[name], "progress": progress,
         }  # fmt: skip
         try:
-            return build_engine(export / _origin(name), place, precision=precision, **options)
+            return build_engine(export / _origin(name), place, **_typed(name, precision, int8), **options)
         except CheckFailedError as error:
             if (name, precision) != (DECODER, "bf16"):
                 raise
@@ -168,6 +171,7 @@ def lower_bundle(
     precision: str = "fp32",
     attention: str | None = None,
     sizes: Sizes | None = None,
+    int8: Int8Options | None = None,
     progress: Progress = silent,
 ) -> tuple[Bundle, bool]:
     """Do the half of `build_bundle` for a GPU that needs no device; see `evit_deploy.engines.build.lower_engine`."""
@@ -178,7 +182,7 @@ def lower_bundle(
 
     def lower(name: str, place: Path, progress: Progress) -> tuple[Manifest, bool]:
         return lower_engine(
-            export / _origin(name), place, target=target, precision=precision, attention=attention,
+            export / _origin(name), place, target=target, **_typed(name, precision, int8), attention=attention,
             fixed=parts[name], progress=progress,
         )  # fmt: skip
 
@@ -324,6 +328,13 @@ def _parts(spec: TargetSpec, sizes: Sizes | None) -> dict[str, Fixed | None]:
     if spec.attention is None:
         return {ENCODER: None, DECODER: None}
     return (sizes or Sizes()).parts()
+
+
+def _typed(name: str, precision: str, int8: Int8Options | None) -> dict[str, Any]:
+    """Precision of a part: only an image encoder has an INT8 form, and decoders beside it are FP16."""
+    if precision != "int8" or name == ENCODER:
+        return {"precision": precision, "int8": int8}
+    return {"precision": "fp16"}
 
 
 def _origin(name: str) -> str:

@@ -23,13 +23,12 @@ COMPILERS = tuple(dict.fromkeys(name for target in TARGETS.values() for name in 
 """Names of all compilers. The module of each has its name."""
 
 BF16_REFUSAL = "BF16 is not offered on GPUs: FP16 is as fast there and eight times as exact"
-INT8_REFUSAL = "INT8 is not part of this version"
 NOT_INSTALLED = "not installed"
 
 _REFUSALS = {
     "fp16": "CPUs compute FP16 graphs in FP32 behind the user's back, so an FP16 engine would not be one",
     "bf16": BF16_REFUSAL,
-    "int8": INT8_REFUSAL,
+    "int8": "nothing here tells what INT8 gains on a CPU, and without that it is not worth what it loses",
 }
 _ADVICE = {
     "cpu": "--bf16 is the fast choice on CPUs with BF16 instructions (evit-deploy doctor says)",

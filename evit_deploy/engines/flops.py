@@ -102,9 +102,14 @@ def math_of(graph: GraphProto) -> GraphMath:
     flops: Counter[str] = Counter()
     nodes = [node for node in graph.node if node.op_type in _MATH]
     for node in nodes:
-        flops[node.name or f"node_of_{node.output[0]}"] += _flops(node, shapes)
+        flops[node_name(node)] += _flops(node, shapes)
     found = {types.get(node.input[0], TensorProto.UNDEFINED) for node in nodes}
     return GraphMath(dict(flops), frozenset(TensorProto.DataType.Name(number) for number in found))
+
+
+def node_name(node: NodeProto) -> str:
+    """A node's name; of one without, that which TensorRT gives it."""
+    return node.name or f"node_of_{node.output[0]}"
 
 
 def _fixed(type_: TypeProto) -> tuple[int, ...] | None:

@@ -20,6 +20,7 @@ from evit_deploy.engines.bundle import (
 )
 from evit_deploy.engines.compilation import compile_engine
 from evit_deploy.engines.compiler import choose_arch, choose_compiler, require_compiler, require_precision
+from evit_deploy.engines.int8_options import Int8Options
 from evit_deploy.engines.remote import Outcome, build_on_all
 from evit_deploy.errors import UsageError
 from evit_deploy.manifest import ENCODER, Bundle, Manifest, is_bundle, kind_of, read_bundle, read_manifest
@@ -61,6 +62,7 @@ class Request:
         attention: Arrangement of the attention, or None for the target's.
         level: How long the compiler searches for fast kernels, or None for its default.
         sizes: Of the mask decoders of a model that segments by prompts, or None for the usual ones.
+        int8: What to calibrate and judge INT8 with, or None for another precision, or an engine.
     """
 
     target: str | None = None
@@ -70,6 +72,7 @@ class Request:
     attention: str | None = None
     level: int | None = None
     sizes: Sizes | None = None
+    int8: Int8Options | None = None
 
     @property
     def spec(self) -> TargetSpec:
@@ -86,6 +89,8 @@ class Request:
         assert engine is not None
         if self.sizes is not None:
             raise UsageError(f"{folder} has its sizes already", fix="build from the export to change them")
+        if self.int8 is not None:
+            raise UsageError(f"{folder} is calibrated already", fix="build from the export to calibrate again")
         # The attention is arranged in the encoder; decoders have another one.
         attention = read_manifest(folder / ENCODER).engine if is_bundle(folder) else engine
         assert attention is not None
@@ -152,7 +157,10 @@ class Request:
         Raises:
             UsageError: Sizes of decoders for a model that has none.
         """
-        options = {"target": self.spec.name, "precision": self.precision or "fp32", "attention": self.attention}
+        options = {
+            "target": self.spec.name, "precision": self.precision or "fp32", "attention": self.attention,
+            "int8": self.int8,
+        }  # fmt: skip
         if is_bundle(source):
             return {**options, "sizes": self.sizes}
         if self.sizes is not None:

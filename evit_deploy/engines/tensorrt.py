@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from evit_deploy.engines.compiler import BF16_REFUSAL, INT8_REFUSAL, Job, imported_version
+from evit_deploy.engines.compiler import BF16_REFUSAL, Job, imported_version
 from evit_deploy.engines.inspector import UnreadableError, parse_inspector
 from evit_deploy.engines.plan import Plan, with_flops, write_plan
 from evit_deploy.engines.timing_cache import attach_cache, cache_path, store_cache
@@ -27,7 +27,7 @@ ENTRY = "engine.plan"
 INSPECTOR = "inspector.json"
 
 _LOG = logging.getLogger(__name__)
-_REFUSALS = {"bf16": BF16_REFUSAL, "int8": INT8_REFUSAL}
+_REFUSALS = {"bf16": BF16_REFUSAL}
 
 
 class TensorRtCompiler:

@@ -19,8 +19,8 @@ from evit_deploy.errors import UnavailableError, UsageError
 from evit_deploy.progress import Progress
 from evit_deploy.runtime.cuda.logger import is_error, shared_logger
 
-TYPES = {"fp32": "FLOAT", "fp16": "FLOAT16"}
-"""ONNX type of the convolutions and matrix products, by precision."""
+TYPES = {"fp32": "FLOAT", "fp16": "FLOAT16", "int8": "FLOAT16"}
+"""ONNX type of the convolutions and matrix products, by precision; in INT8, of what stands between Q and DQ."""
 
 LEVELS = (0, 5)
 """Smallest and largest builder optimisation level."""

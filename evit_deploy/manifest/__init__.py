@@ -10,6 +10,7 @@ from evit_deploy.manifest.bundle import (
     read_existing_bundle,
     write_bundle,
 )
+from evit_deploy.manifest.int8 import Int8Info, Int8Point
 from evit_deploy.manifest.model import (
     ITSELF,
     SCHEMA_VERSION,
@@ -53,6 +54,8 @@ __all__ = [
     "FileInfo",
     "FrameAgreement",
     "GraphInfo",
+    "Int8Info",
+    "Int8Point",
     "LoweredInfo",
     "Manifest",
     "ModelInfo",

@@ -654,6 +654,10 @@ def validate___definitions_manifest(data, custom_formats={}, name_prefix=None):
                             validate___definitions_agreement(data__engine__lowered__agreement, custom_formats, (name_prefix or "data") + ".engine.lowered.agreement")
                         if data__engine__lowered_keys:
                             raise SchemaError("" + (name_prefix or "data") + ".engine.lowered must not contain "+str(data__engine__lowered_keys)+" properties")
+                if "int8" in data__engine_keys:
+                    data__engine_keys.remove("int8")
+                    data__engine__int8 = data__engine["int8"]
+                    validate___definitions_int8(data__engine__int8, custom_formats, (name_prefix or "data") + ".engine.int8")
                 if data__engine_keys:
                     raise SchemaError("" + (name_prefix or "data") + ".engine must not contain "+str(data__engine_keys)+" properties")
         if "warnings" in data_keys:
@@ -716,6 +720,279 @@ def validate___definitions_manifest(data, custom_formats={}, name_prefix=None):
                                         raise SchemaError("" + (name_prefix or "data") + ".files.{data__files_key}.bytes".format(**locals()) + " must be bigger than or equal to 0")
                             if data__files_value_keys:
                                 raise SchemaError("" + (name_prefix or "data") + ".files.{data__files_key}".format(**locals()) + " must not contain "+str(data__files_value_keys)+" properties")
+        if data_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
+    return data
+
+def validate___definitions_int8(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (dict, NoneType)):
+        raise SchemaError("" + (name_prefix or "data") + " must be object or null")
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data__missing_keys = set(['calibration', 'images', 'method', 'methods', 'judged', 'judged_frames', 'metric', 'max_drop', 'drop', 'agreement', 'error', 'oracle', 'fp16_ms', 'ms', 'ratio', 'ratio_low', 'ratio_high', 'mac_share', 'layers', 'eligible', 'complete', 'full', 'curve', 'sensitivity']) - data.keys()
+        if data__missing_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
+        data_keys = set(data.keys())
+        if "calibration" in data_keys:
+            data_keys.remove("calibration")
+            data__calibration = data["calibration"]
+            if not isinstance(data__calibration, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".calibration must be string")
+        if "images" in data_keys:
+            data_keys.remove("images")
+            data__images = data["images"]
+            if not isinstance(data__images, (int)) and not (isinstance(data__images, float) and data__images.is_integer()) or isinstance(data__images, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".images must be integer")
+            if isinstance(data__images, (int, float, Decimal)) and not isinstance(data__images, bool):
+                if data__images < 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".images must be bigger than or equal to 1")
+        if "method" in data_keys:
+            data_keys.remove("method")
+            data__method = data["method"]
+            if not (isinstance(data__method, str) and data__method == 'auto' or isinstance(data__method, str) and data__method == 'min-max' or isinstance(data__method, str) and data__method == 'percentile' or isinstance(data__method, str) and data__method == 'entropy'):
+                raise SchemaError("" + (name_prefix or "data") + ".method must be one of ['auto', 'min-max', 'percentile', 'entropy']")
+        if "methods" in data_keys:
+            data_keys.remove("methods")
+            data__methods = data["methods"]
+            if not isinstance(data__methods, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".methods must be object")
+            data__methods_is_dict = isinstance(data__methods, dict)
+            if data__methods_is_dict:
+                data__methods_keys = set(data__methods.keys())
+                for data__methods_key in data__methods_keys:
+                    if data__methods_key not in []:
+                        data__methods_value = data__methods.get(data__methods_key)
+                        if not isinstance(data__methods_value, (int)) and not (isinstance(data__methods_value, float) and data__methods_value.is_integer()) or isinstance(data__methods_value, bool):
+                            raise SchemaError("" + (name_prefix or "data") + ".methods.{data__methods_key}".format(**locals()) + " must be integer")
+                        if isinstance(data__methods_value, (int, float, Decimal)) and not isinstance(data__methods_value, bool):
+                            if data__methods_value < 0:
+                                raise SchemaError("" + (name_prefix or "data") + ".methods.{data__methods_key}".format(**locals()) + " must be bigger than or equal to 0")
+        if "judged" in data_keys:
+            data_keys.remove("judged")
+            data__judged = data["judged"]
+            if not isinstance(data__judged, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".judged must be string")
+        if "judged_frames" in data_keys:
+            data_keys.remove("judged_frames")
+            data__judgedframes = data["judged_frames"]
+            if not isinstance(data__judgedframes, (int)) and not (isinstance(data__judgedframes, float) and data__judgedframes.is_integer()) or isinstance(data__judgedframes, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".judged_frames must be integer")
+            if isinstance(data__judgedframes, (int, float, Decimal)) and not isinstance(data__judgedframes, bool):
+                if data__judgedframes < 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".judged_frames must be bigger than or equal to 1")
+        if "metric" in data_keys:
+            data_keys.remove("metric")
+            data__metric = data["metric"]
+            if not (isinstance(data__metric, str) and data__metric == 'mIoU' or isinstance(data__metric, str) and data__metric == 'expected mIoU' or isinstance(data__metric, str) and data__metric == 'expected top-1' or isinstance(data__metric, str) and data__metric == 'mask IoU'):
+                raise SchemaError("" + (name_prefix or "data") + ".metric must be one of ['mIoU', 'expected mIoU', 'expected top-1', 'mask IoU']")
+        if "max_drop" in data_keys:
+            data_keys.remove("max_drop")
+            data__maxdrop = data["max_drop"]
+            if not isinstance(data__maxdrop, (int, float, Decimal)) or isinstance(data__maxdrop, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".max_drop must be number")
+            if isinstance(data__maxdrop, (int, float, Decimal)) and not isinstance(data__maxdrop, bool):
+                if data__maxdrop < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".max_drop must be bigger than or equal to 0")
+        if "drop" in data_keys:
+            data_keys.remove("drop")
+            data__drop = data["drop"]
+            if not isinstance(data__drop, (int, float, Decimal)) or isinstance(data__drop, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".drop must be number")
+        if "agreement" in data_keys:
+            data_keys.remove("agreement")
+            data__agreement = data["agreement"]
+            if not isinstance(data__agreement, (int, float, Decimal)) or isinstance(data__agreement, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".agreement must be number")
+            if isinstance(data__agreement, (int, float, Decimal)) and not isinstance(data__agreement, bool):
+                if data__agreement < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".agreement must be bigger than or equal to 0")
+                if data__agreement > 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".agreement must be smaller than or equal to 1")
+        if "error" in data_keys:
+            data_keys.remove("error")
+            data__error = data["error"]
+            if not isinstance(data__error, (int, float, Decimal)) or isinstance(data__error, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".error must be number")
+            if isinstance(data__error, (int, float, Decimal)) and not isinstance(data__error, bool):
+                if data__error < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".error must be bigger than or equal to 0")
+        if "oracle" in data_keys:
+            data_keys.remove("oracle")
+            data__oracle = data["oracle"]
+            if not isinstance(data__oracle, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".oracle must be string")
+        if "fp16_ms" in data_keys:
+            data_keys.remove("fp16_ms")
+            data__fp16ms = data["fp16_ms"]
+            if not isinstance(data__fp16ms, (int, float, Decimal)) or isinstance(data__fp16ms, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".fp16_ms must be number")
+            if isinstance(data__fp16ms, (int, float, Decimal)) and not isinstance(data__fp16ms, bool):
+                if data__fp16ms < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".fp16_ms must be bigger than or equal to 0")
+        if "ms" in data_keys:
+            data_keys.remove("ms")
+            data__ms = data["ms"]
+            if not isinstance(data__ms, (int, float, Decimal)) or isinstance(data__ms, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".ms must be number")
+            if isinstance(data__ms, (int, float, Decimal)) and not isinstance(data__ms, bool):
+                if data__ms < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".ms must be bigger than or equal to 0")
+        if "ratio" in data_keys:
+            data_keys.remove("ratio")
+            data__ratio = data["ratio"]
+            if not isinstance(data__ratio, (int, float, Decimal)) or isinstance(data__ratio, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".ratio must be number")
+            if isinstance(data__ratio, (int, float, Decimal)) and not isinstance(data__ratio, bool):
+                if data__ratio < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".ratio must be bigger than or equal to 0")
+        if "ratio_low" in data_keys:
+            data_keys.remove("ratio_low")
+            data__ratiolow = data["ratio_low"]
+            if not isinstance(data__ratiolow, (int, float, Decimal)) or isinstance(data__ratiolow, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".ratio_low must be number")
+            if isinstance(data__ratiolow, (int, float, Decimal)) and not isinstance(data__ratiolow, bool):
+                if data__ratiolow < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".ratio_low must be bigger than or equal to 0")
+        if "ratio_high" in data_keys:
+            data_keys.remove("ratio_high")
+            data__ratiohigh = data["ratio_high"]
+            if not isinstance(data__ratiohigh, (int, float, Decimal)) or isinstance(data__ratiohigh, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".ratio_high must be number")
+            if isinstance(data__ratiohigh, (int, float, Decimal)) and not isinstance(data__ratiohigh, bool):
+                if data__ratiohigh < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".ratio_high must be bigger than or equal to 0")
+        if "mac_share" in data_keys:
+            data_keys.remove("mac_share")
+            data__macshare = data["mac_share"]
+            if not isinstance(data__macshare, (int, float, Decimal)) or isinstance(data__macshare, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".mac_share must be number")
+            if isinstance(data__macshare, (int, float, Decimal)) and not isinstance(data__macshare, bool):
+                if data__macshare < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".mac_share must be bigger than or equal to 0")
+                if data__macshare > 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".mac_share must be smaller than or equal to 1")
+        if "layers" in data_keys:
+            data_keys.remove("layers")
+            data__layers = data["layers"]
+            if not isinstance(data__layers, (list, tuple)):
+                raise SchemaError("" + (name_prefix or "data") + ".layers must be array")
+            data__layers_is_list = isinstance(data__layers, (list, tuple))
+            if data__layers_is_list:
+                data__layers_len = len(data__layers)
+                for data__layers_x, data__layers_item in enumerate(data__layers):
+                    if not isinstance(data__layers_item, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".layers[{data__layers_x}]".format(**locals()) + " must be string")
+        if "eligible" in data_keys:
+            data_keys.remove("eligible")
+            data__eligible = data["eligible"]
+            if not isinstance(data__eligible, (int)) and not (isinstance(data__eligible, float) and data__eligible.is_integer()) or isinstance(data__eligible, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".eligible must be integer")
+            if isinstance(data__eligible, (int, float, Decimal)) and not isinstance(data__eligible, bool):
+                if data__eligible < 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".eligible must be bigger than or equal to 1")
+        if "complete" in data_keys:
+            data_keys.remove("complete")
+            data__complete = data["complete"]
+            if not isinstance(data__complete, (bool)):
+                raise SchemaError("" + (name_prefix or "data") + ".complete must be boolean")
+        if "full" in data_keys:
+            data_keys.remove("full")
+            data__full = data["full"]
+            validate___definitions_int8_point(data__full, custom_formats, (name_prefix or "data") + ".full")
+        if "curve" in data_keys:
+            data_keys.remove("curve")
+            data__curve = data["curve"]
+            if not isinstance(data__curve, (list, tuple)):
+                raise SchemaError("" + (name_prefix or "data") + ".curve must be array")
+            data__curve_is_list = isinstance(data__curve, (list, tuple))
+            if data__curve_is_list:
+                data__curve_len = len(data__curve)
+                for data__curve_x, data__curve_item in enumerate(data__curve):
+                    validate___definitions_int8_point(data__curve_item, custom_formats, (name_prefix or "data") + ".curve[{data__curve_x}]".format(**locals()))
+        if "sensitivity" in data_keys:
+            data_keys.remove("sensitivity")
+            data__sensitivity = data["sensitivity"]
+            if not isinstance(data__sensitivity, (dict)):
+                raise SchemaError("" + (name_prefix or "data") + ".sensitivity must be object")
+            data__sensitivity_is_dict = isinstance(data__sensitivity, dict)
+            if data__sensitivity_is_dict:
+                data__sensitivity_keys = set(data__sensitivity.keys())
+                for data__sensitivity_key in data__sensitivity_keys:
+                    if data__sensitivity_key not in []:
+                        data__sensitivity_value = data__sensitivity.get(data__sensitivity_key)
+                        if not isinstance(data__sensitivity_value, (int, float, Decimal)) or isinstance(data__sensitivity_value, bool):
+                            raise SchemaError("" + (name_prefix or "data") + ".sensitivity.{data__sensitivity_key}".format(**locals()) + " must be number")
+        if "warnings" in data_keys:
+            data_keys.remove("warnings")
+            data__warnings = data["warnings"]
+            if not isinstance(data__warnings, (list, tuple)):
+                raise SchemaError("" + (name_prefix or "data") + ".warnings must be array")
+            data__warnings_is_list = isinstance(data__warnings, (list, tuple))
+            if data__warnings_is_list:
+                data__warnings_len = len(data__warnings)
+                for data__warnings_x, data__warnings_item in enumerate(data__warnings):
+                    if not isinstance(data__warnings_item, (str)):
+                        raise SchemaError("" + (name_prefix or "data") + ".warnings[{data__warnings_x}]".format(**locals()) + " must be string")
+        if data_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
+    return data
+
+def validate___definitions_int8_point(data, custom_formats={}, name_prefix=None):
+    if not isinstance(data, (dict)):
+        raise SchemaError("" + (name_prefix or "data") + " must be object")
+    data_is_dict = isinstance(data, dict)
+    if data_is_dict:
+        data__missing_keys = set(['layers', 'mac_share', 'ms', 'ratio', 'drop', 'error']) - data.keys()
+        if data__missing_keys:
+            raise SchemaError("" + (name_prefix or "data") + " must contain " + (str(sorted(data__missing_keys)) + " properties"))
+        data_keys = set(data.keys())
+        if "layers" in data_keys:
+            data_keys.remove("layers")
+            data__layers = data["layers"]
+            if not isinstance(data__layers, (int)) and not (isinstance(data__layers, float) and data__layers.is_integer()) or isinstance(data__layers, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".layers must be integer")
+            if isinstance(data__layers, (int, float, Decimal)) and not isinstance(data__layers, bool):
+                if data__layers < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".layers must be bigger than or equal to 0")
+        if "mac_share" in data_keys:
+            data_keys.remove("mac_share")
+            data__macshare = data["mac_share"]
+            if not isinstance(data__macshare, (int, float, Decimal)) or isinstance(data__macshare, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".mac_share must be number")
+            if isinstance(data__macshare, (int, float, Decimal)) and not isinstance(data__macshare, bool):
+                if data__macshare < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".mac_share must be bigger than or equal to 0")
+                if data__macshare > 1:
+                    raise SchemaError("" + (name_prefix or "data") + ".mac_share must be smaller than or equal to 1")
+        if "ms" in data_keys:
+            data_keys.remove("ms")
+            data__ms = data["ms"]
+            if not isinstance(data__ms, (int, float, Decimal)) or isinstance(data__ms, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".ms must be number")
+            if isinstance(data__ms, (int, float, Decimal)) and not isinstance(data__ms, bool):
+                if data__ms < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".ms must be bigger than or equal to 0")
+        if "ratio" in data_keys:
+            data_keys.remove("ratio")
+            data__ratio = data["ratio"]
+            if not isinstance(data__ratio, (int, float, Decimal)) or isinstance(data__ratio, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".ratio must be number")
+            if isinstance(data__ratio, (int, float, Decimal)) and not isinstance(data__ratio, bool):
+                if data__ratio < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".ratio must be bigger than or equal to 0")
+        if "drop" in data_keys:
+            data_keys.remove("drop")
+            data__drop = data["drop"]
+            if not isinstance(data__drop, (int, float, Decimal)) or isinstance(data__drop, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".drop must be number")
+        if "error" in data_keys:
+            data_keys.remove("error")
+            data__error = data["error"]
+            if not isinstance(data__error, (int, float, Decimal)) or isinstance(data__error, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".error must be number")
+            if isinstance(data__error, (int, float, Decimal)) and not isinstance(data__error, bool):
+                if data__error < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".error must be bigger than or equal to 0")
         if data_keys:
             raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
     return data

@@ -12,6 +12,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from evit_deploy.manifest.int8 import Int8Info
+
 SCHEMA_VERSION = 1
 ITSELF = "the artifact itself"
 """`Agreement.method` of an artifact that ran; others were emulated."""
@@ -188,6 +190,7 @@ class EngineInfo:
         attention: Arrangement of the attention in the graph.
         notes: Decisions of the lowering and of the compilation, in words.
         lowered: The engine before it was compiled, of a compiled engine for a GPU.
+        int8: How an INT8 graph came about.
     """
 
     target: str
@@ -201,6 +204,7 @@ class EngineInfo:
     attention: str = "portable"
     notes: tuple[str, ...] = ()
     lowered: LoweredInfo | None = None
+    int8: Int8Info | None = None
 
 
 @dataclass(frozen=True)

@@ -116,20 +116,12 @@ class ProbedGraph:
     def _run(self, feeds: Iterable[Feed]) -> Iterator[dict[str, Reading]]:
         session, names = self._session(), list(self._outputs)
         for feed in feeds:
-            with _in_words():
+            with in_words():
                 numbers = session.run(names, dict(feed))
             yield self._readings(numbers)
 
     def _session(self) -> Any:
-        import onnxruntime as ort
-
-        options = session_options(available_cores())
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-        options.enable_mem_pattern = False  # a plan of one block, made beside the memory of the first run
-        with _in_words():
-            graph = self._model().SerializeToString()
-            return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return open_in_order(self._model())
 
     def _readings(self, numbers: list[Any]) -> dict[str, Reading]:
         readings: dict[str, Reading] = {}
@@ -147,8 +139,25 @@ class ProbedGraph:
         return helper.make_model(graph, opset_imports=self._opsets, ir_version=self._ir_version)
 
 
+def open_in_order(model: onnx.ModelProto) -> Any:
+    """A session that runs nodes in the order given, so that a tensor is gone once its last probe behind it has run.
+
+    Raises:
+        UsageError: ONNX Runtime refuses the graph.
+    """
+    import onnxruntime as ort
+
+    options = session_options(available_cores())
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    options.enable_mem_pattern = False  # a plan of one block, made beside the memory of the first run
+    with in_words():
+        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
+    """Errors of ONNX Runtime as usage errors."""
     try:
         yield
     except Exception as error:  # ONNX Runtime raises many kinds of its own

@@ -22,7 +22,7 @@ from evit_deploy.manifest import Preprocess
 from evit_deploy.runtime.preprocess import fit_frame, fitted_size
 
 REFERENCE = "reference.npz"
-FIXED_POINT = {"fp16": 13}
+FIXED_POINT = {"fp16": 13, "int8": 13}
 """Bits that the largest logit of a reference needs to judge an engine of a precision: an FP16 value has 11."""
 
 _Integer = TypeVar("_Integer", np.uint8, np.int16)

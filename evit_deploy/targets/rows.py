@@ -11,6 +11,7 @@ from evit_deploy.targets import variants
 from evit_deploy.targets.spec import TargetSpec, Variant
 
 _TYPED = ("fp32", "fp16")
+_QUANTISED = (*_TYPED, "int8")  # TensorRT-RTX computes INT8 slower than FP16
 
 _OPSET = 20  # of TensorRT 10.3 (JetPack 6.1 to 6.2), the oldest with strong typing that these machines run
 _FORM = "conv"  # chosen on TensorRT-RTX's plans for SM80, see docs/attention.md
@@ -26,7 +27,7 @@ def _tensorrt(
         title=title,
         compute_capability=capability,
         compilers=("tensorrt",),
-        precisions=_TYPED,
+        precisions=_QUANTISED,
         note=f"{note}; {words}" if note else words,
         attention=_FORM,
         opset=_OPSET,

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from evit_deploy.engines import build, lowering
+from evit_deploy.engines import lowered, lowering
 from evit_deploy.manifest import GraphInfo, read_artifact, write_artifact
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -29,7 +29,7 @@ def perturb_lowering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None
             edit_graph(result, lambda model: change_weights(model, change))
             return typed
 
-        monkeypatch.setattr(build, "lower_graph", lower_graph)
+        monkeypatch.setattr(lowered, "lower_graph", lower_graph)
 
     return perturb
 

@@ -111,7 +111,7 @@ def test_a_lowered_graph_that_is_there_is_not_lowered_again(
     def never(*args: object) -> None:
         raise AssertionError("lowered again")
 
-    monkeypatch.setattr("evit_deploy.engines.build.lower_graph", never)
+    monkeypatch.setattr("evit_deploy.engines.lowered.lower_graph", never)
     export = small_workspace / "export" / "b0-seg"
     manifest, written = build_engine(export, lowered, target="rtx", precision="fp16", arch="sm80")
     assert written

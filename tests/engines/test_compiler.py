@@ -14,7 +14,7 @@ from evit_deploy.engines import COMPILERS, choose_arch, choose_compiler, get_com
 from evit_deploy.engines import compiler as compiler_module
 from evit_deploy.engines import onnxruntime as ort_compiler
 from evit_deploy.engines import openvino as ov_compiler
-from evit_deploy.engines.compiler import obstacles
+from evit_deploy.engines.compiler import obstacles, require_precision
 from evit_deploy.errors import UnavailableError, UsageError
 from evit_deploy.runtime.backends import BACKENDS
 from evit_deploy.targets import TARGETS
@@ -136,14 +136,28 @@ def test_a_device_that_compiles_for_itself_has_no_architecture_to_choose(name: s
 
 
 @pytest.mark.parametrize("name", ON_DEVICE)
-@pytest.mark.parametrize(("precision", "reason"), [("bf16", "not offered on GPUs"), ("int8", "not part of this")])
-def test_bf16_and_int8_are_refused_for_gpus(name: str, precision: str, reason: str) -> None:
-    with pytest.raises(UsageError, match=f"{precision} is not built for {name}") as caught:
-        choose_compiler(TARGETS[name], precision)
-    assert reason in str(caught.value.found)
-    assert caught.value.expected == "--fp32 or --fp16"
+def test_bf16_is_refused_for_gpus(name: str) -> None:
+    with pytest.raises(UsageError, match=f"bf16 is not built for {name}") as caught:
+        choose_compiler(TARGETS[name], "bf16")
+    assert "not offered on GPUs" in str(caught.value.found)
+    assert caught.value.expected == "--fp32 or --fp16 or --int8"
     assert caught.value.fix == "--fp16 is the fast choice"
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.usefixtures("no_gpu_compilers")
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_every_tensorrt_is_given_int8(name: str) -> None:
+    assert choose_compiler(TARGETS[name], "int8") is None, "lowered, for its device to compile"
+
+
+def test_the_measured_reason_against_int8_on_rtx_is_told() -> None:
+    """Without TensorRT-RTX too: this is no question of what is installed."""
+    with pytest.raises(UsageError, match="int8 is not built for rtx") as caught:
+        require_precision(TARGETS["rtx"], "int8")
+    found = str(caught.value.found)
+    for fact in ("write FP32 and fuse nothing", "125 kernels", "0.48 GB", "193 to 201", "0.95 to 1.28 GB", "512x1024"):
+        assert fact in found
 
 
 @pytest.mark.usefixtures("bf16")
@@ -157,7 +171,7 @@ def test_onnxruntime_builds_fp32_only() -> None:
     assert caught.value.found == "onnxruntime: its CPU provider computes in FP32, not in BF16"
 
 
-@pytest.mark.parametrize(("precision", "reason"), [("fp16", "behind the user's back"), ("int8", "not part of this")])
+@pytest.mark.parametrize(("precision", "reason"), [("fp16", "behind the user's back"), ("int8", "what INT8 gains on a CPU")])
 @pytest.mark.parametrize("name", [None, *COMPILERS])
 def test_fp16_and_int8_are_refused_for_the_cpu(precision: str, reason: str, name: str | None) -> None:
     with pytest.raises(UsageError, match=reason) as caught:

@@ -15,7 +15,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import evit_deploy
-from evit_deploy.engines import build, build_engine
+from evit_deploy.agreement import BUDGETS
+from evit_deploy.engines import build, build_engine, lowered
 from evit_deploy.engines.lowering import check_opset, emulated, lower_graph
 from evit_deploy.errors import (
     ArtifactError,
@@ -88,7 +89,7 @@ def test_every_device_gets_a_verified_typed_graph(spec, precision: str, export: 
     assert "arch" not in engine.machine
     assert manifest.graph == replace(source.graph, precision=precision)
     assert manifest.agreement.passed
-    assert manifest.agreement.budget == build.BUDGETS[precision]
+    assert manifest.agreement.budget == BUDGETS[precision]
     assert manifest.agreement.method.startswith("faithful emulation of the typed graph, ONNX Runtime ")
     assert (manifest.weights, manifest.warnings) == (source.weights, source.warnings)
     onnx.checker.check_model(tmp_path / "e" / "model.onnx", full_check=True)
@@ -114,8 +115,8 @@ def test_the_logits_behind_a_class_map_are_checked_too(export: Path, lowered: Pa
 def test_floats_at_the_ends_have_the_precision_and_bytes_stay(
     options: dict[str, str], types: dict[str, str], precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    budget = build.BUDGETS[precision]
-    monkeypatch.setitem(build.BUDGETS, precision, replace(budget, class_agreement=0.95))  # random, and 128 pixels only
+    budget = BUDGETS[precision]
+    monkeypatch.setitem(BUDGETS, precision, replace(budget, class_agreement=0.95))  # random, and 128 pixels only
     export_model("b0-seg", tmp_path / "e", ExportOptions(weights="random", resolution=SMALL, **options))
     manifest, _ = build_engine(tmp_path / "e", tmp_path / "o", target="orin", precision=precision)
     floats = {"fp32": "float32", "fp16": "float16"}[precision]
@@ -473,7 +474,7 @@ def test_a_class_map_alone_that_is_wrong_is_found(
         onnx.save(model, result)
         return typed
 
-    monkeypatch.setattr(build, "lower_graph", shifted)
+    monkeypatch.setattr(lowered, "lower_graph", shifted)
     with pytest.raises(CheckFailedError, match="of classes equal"):
         build_engine(export, tmp_path / "e", target="orin", precision="fp16")
     assert entries(tmp_path) == []

@@ -44,7 +44,7 @@ def test_the_place_of_an_engine(request_: Request, name: str) -> None:
     ("request_", "words"),
     [
         (Request("nowhere"), "no target"),
-        (Request("orin", "int8"), "int8 is not built for orin"),
+        (Request("rtx", "int8"), "int8 is not built for rtx"),
         (Request("orin", "fp16", arch="sm87"), "no architecture to choose"),
         (Request("orin", "fp16", attention="flash"), "no attention 'flash'"),
         (Request("orin", "fp16", compiler="nonsense"), "no compiler 'nonsense'"),

@@ -15,6 +15,8 @@ from evit_deploy.manifest import (
     EngineInfo,
     FrameAgreement,
     GraphInfo,
+    Int8Info,
+    Int8Point,
     LoweredInfo,
     Manifest,
     ModelInfo,
@@ -79,7 +81,23 @@ def sample_engine() -> EngineInfo:
         entry="model.onnx",
         machine={"processor": "a CPU"},
         lowered=LoweredInfo(SHA, ("a note",), sample_agreement()),
+        int8=sample_int8(),
     )
+
+
+def sample_int8() -> Int8Info:
+    """How an INT8 graph came about that gains a third and loses a quarter of a point."""
+    chosen, full = Int8Point(3, 0.75, 6.5, 0.65, 0.25, 0.03125), Int8Point(4, 0.875, 6.0, 0.6, 1.5, 0.125)
+    layers = ("/stem/conv", "/stages.1/expand/conv", "/stages.1/depth/conv")
+    return Int8Info(
+        calibration="frames of the demo scenes", images=128, method="auto", methods={"entropy": 3, "min-max": 1},
+        judged="other frames of the demo scenes", judged_frames=32, metric="mIoU", max_drop=0.5,
+        drop=chosen.drop, agreement=0.9921875, error=chosen.error, oracle="predicted for Jetson AGX Orin", fp16_ms=10.0,
+        ms=chosen.ms, ratio=chosen.ratio, ratio_low=0.55, ratio_high=0.77, mac_share=chosen.mac_share, layers=layers,
+        eligible=full.layers, complete=True, full=full, curve=(full, chosen, Int8Point(0, 0.0, 10.0, 1.0, 0.0, 0.0)),
+        sensitivity={layer: 0.0625 * index for index, layer in enumerate((*layers, "/stages.2/conv"))},
+        warnings=("only 128 of 500 images were there",),
+    )  # fmt: skip
 
 
 def write_sample(

@@ -25,6 +25,7 @@ from evit_deploy.manifest import (
     EngineInfo,
     FileInfo,
     FrameAgreement,
+    Int8Info,
     Manifest,
     Part,
 )
@@ -80,6 +81,7 @@ def test_values_come_back_with_their_types(kind: str) -> None:
     assert isinstance(back.graph.resolution, tuple)
     assert isinstance(back.graph.inputs[0].shape, tuple)
     assert isinstance(back.agreement.frames[0], FrameAgreement)
+    assert back == sample_manifest(kind)
     assert (back.engine is None) == (kind == "export")
 
 
@@ -120,8 +122,9 @@ PAIRS = [*_pairs(Manifest, SCHEMA), *(pair for pair in _BUNDLE if pair[0] in (Bu
 ADDED_LATER = {
     Agreement: {"method"},
     Budget: {"mask_iou", "score_error"},
-    EngineInfo: {"attention", "notes", "lowered"},
+    EngineInfo: {"attention", "notes", "lowered", "int8"},
     FrameAgreement: {"mask_iou", "score_error"},
+    Int8Info: {"warnings"},
 }
 """Fields with defaults, so that artifacts of earlier versions stay readable."""
 
@@ -131,7 +134,8 @@ def test_artifacts_of_earlier_versions_stay_readable() -> None:
         json.dumps(to_json(replace(sample_manifest("engine"), files={"model.onnx": FileInfo(SHA, 1)})))
     )
     del document["agreement"]["method"]
-    del document["engine"]["attention"], document["engine"]["notes"], document["engine"]["lowered"]
+    for name in ("attention", "notes", "lowered", "int8"):
+        del document["engine"][name]
     for frame in document["agreement"]["frames"]:
         del frame["mask_iou"], frame["score_error"]
     del document["agreement"]["budget"]["mask_iou"], document["agreement"]["budget"]["score_error"]
@@ -140,7 +144,7 @@ def test_artifacts_of_earlier_versions_stay_readable() -> None:
     assert {frame.mask_iou for frame in manifest.agreement.frames} == {None}
     assert manifest.engine is not None
     assert (manifest.agreement.method, manifest.engine.attention, manifest.engine.notes) == (ITSELF, "portable", ())
-    assert manifest.engine.lowered is None
+    assert (manifest.engine.lowered, manifest.engine.int8) == (None, None)
 
 
 @pytest.mark.parametrize(("kind", "node"), PAIRS, ids=[kind.__name__ for kind, _ in PAIRS])

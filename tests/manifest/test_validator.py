@@ -134,12 +134,14 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [found for key, item in items for found in [(*path, key), *_paths(item, (*path, key))]]
 
 
-OPEN = {"machine", "environment", "files"}
+OPEN = {"machine", "environment", "files", "methods", "sensitivity"}
 DEFAULTS = {
     ("agreement", "method"): "the artifact itself",
     ("engine", "attention"): "portable",
     ("engine", "notes"): (),
     ("engine", "lowered"): None,
+    ("engine", "int8"): None,
+    ("engine", "int8", "warnings"): (),
     ("engine", "lowered", "agreement", "method"): "the artifact itself",
     ("agreement", "budget", "mask_iou"): 0.99,
     ("agreement", "budget", "score_error"): 0.02,
@@ -193,6 +195,12 @@ def test_a_manifest_without_a_later_key_is_read(path: tuple[str, ...]) -> None:
         (("engine", "lowered", "key"), "short", "pattern"),
         (("engine", "lowered", "agreement", "frames"), [], "at least"),
         (("engine", "notes"), [1], "string"),
+        (("engine", "int8"), "fast", "object"),
+        (("engine", "int8", "metric"), "luck", "one of"),
+        (("engine", "int8", "mac_share"), 1.5, "smaller than or equal to 1"),
+        (("engine", "int8", "images"), 0, "bigger than or equal to 1"),
+        (("engine", "int8", "full"), None, "object"),
+        (("engine", "int8", "sensitivity"), {"/conv": "much"}, "number"),
         (("key",), SHA.upper(), "pattern"),
         (("key",), SHA[1:], "pattern"),
         (("key",), SHA + "\n", "pattern"),

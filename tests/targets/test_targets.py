@@ -52,7 +52,7 @@ def test_gpus_get_typed_graphs_and_cpus_get_them_as_exported(name: str) -> None:
     if name == "cpu":
         assert (spec.precisions, spec.attention, spec.opset) == (("fp32", "bf16"), None, None)
         return
-    assert spec.precisions == ("fp32", "fp16")
+    assert spec.precisions == ("fp32", "fp16", *(() if name == "rtx" else ("int8",)))
     assert FORMS[spec.attention] is not None
     assert OPSETS[-1] <= spec.opset == min(jetpack.OPSETS.values())
 

@@ -47,6 +47,17 @@ def artifact_subjects(folder: Path, progress: Progress = silent) -> tuple[Subjec
     )
 
 
+def graph_subject(folder: Path, progress: Progress = silent) -> Subject:
+    """The one graph of an export; an image encoder's for the encoder of a bundle.
+
+    Raises:
+        UsageError: Not an export of one graph for one batch size.
+        ArtifactError: A damaged artifact.
+        UnavailableError: What lowers a graph is not installed.
+    """
+    return _artifact_subject(folder, None, progress)
+
+
 def _artifact_subject(folder: Path, fixed: Fixed | None, progress: Progress) -> Subject:
     """One graph that is made already."""
     manifest = read_artifact(folder)

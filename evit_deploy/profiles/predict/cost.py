@@ -124,6 +124,14 @@ class Cost:
         return float(np.maximum(self.traffic, self.arithmetic).sum())
 
 
+def kernel_rates(conditions: Conditions, constants: Constants) -> tuple[Array, float]:
+    """Bytes per millisecond by kind of kernel, and operations per millisecond."""
+    memory = constants.memory_efficiency * conditions.bandwidth_gbs * 1e6
+    clocks = _clocks(conditions)
+    rates = np.array([memory, *(min(memory, each * clocks) for each in (constants.light_bytes, constants.dense_bytes))])
+    return rates, constants.arithmetic_efficiency * conditions.peak_tflops * 1e9
+
+
 def kernel_cost(work: Work, conditions: Conditions, constants: Constants) -> Cost:
     """How long kernels take on a machine.
 
@@ -132,10 +140,7 @@ def kernel_cost(work: Work, conditions: Conditions, constants: Constants) -> Cos
         conditions: The machine.
         constants: How well its kind of machine is used.
     """
-    memory = constants.memory_efficiency * conditions.bandwidth_gbs * 1e6  # bytes per ms
-    clocks = _clocks(conditions)
-    rates = np.array([memory, *(min(memory, each * clocks) for each in (constants.light_bytes, constants.dense_bytes))])
-    peak = constants.arithmetic_efficiency * conditions.peak_tflops * 1e9  # operations per ms
+    rates, peak = kernel_rates(conditions, constants)
     return Cost((work.activations + work.weights) / rates[work.kinds], work.flops / peak)
 
 

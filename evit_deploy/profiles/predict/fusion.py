@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from evit_deploy.engines.flops import math_of
+from evit_deploy.engines.flops import math_of, node_name
 from evit_deploy.engines.plan import Kernel, Plan, with_flops
 from evit_deploy.errors import extra
 from evit_deploy.profiles.predict.subject import FALLBACK
@@ -211,12 +211,12 @@ class _Fusion:
         read = dict.fromkeys(name for node in group.nodes for name in self.graph.activations(node) if name not in own)
         constants = {name for node in group.nodes for name in node.input if name in self.graph.constants}
         return Kernel(
-            name=_name(group.nodes[-1]),
+            name=node_name(group.nodes[-1]),
             type=group.kind,
             inputs=tuple(map(self.graph.stored, read)),
             outputs=tuple(map(self.graph.stored, self._written(group))),
             constants=sum(self.graph.constants[name] for name in constants),
-            layers=tuple(map(_name, group.nodes)),
+            layers=tuple(map(node_name, group.nodes)),
         )
 
     def _written(self, group: _Group) -> dict[str, None]:
@@ -237,7 +237,3 @@ def _swaps_last(node: NodeProto) -> bool:
     """Whether this swaps the last two axes of many matrices and nothing else, which takes a kernel of its own."""
     orders = [list(item.ints) for item in node.attribute if item.name == "perm" and node.op_type == "Transpose"]
     return any(len(order) > 2 and order == [*range(len(order) - 2), len(order) - 1, len(order) - 2] for order in orders)
-
-
-def _name(node: NodeProto) -> str:
-    return node.name or f"node_of_{node.output[0]}"
