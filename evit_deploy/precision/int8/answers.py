@@ -6,7 +6,7 @@
   probability p counts p for c. The *expected* mIoU of FP32's classes less that of INT8's is what is expected to be
   lost. An overconfident network overstates it: what it is sure of counts in full.
 * Classification: the same with the probability of the best class, in points of top-1.
-* Image encoders: 100 minus the mean intersection over union of the masks that the decoder makes of it.
+* Image encoders: 100 less the mean intersection over union of the masks that the decoder makes of it, in percent.
 
 Class maps are compared at the logits' own size, an eighth of the frame's sides: labels at the centre of each cell.
 """
@@ -20,11 +20,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime as ort
 
-from evit_deploy.data.classes import IGNORE
+from evit_deploy.data.resize import resize_nearest
 from evit_deploy.errors import CheckFailedError
 from evit_deploy.precision.graph import drop_unused
 from evit_deploy.precision.int8.curve import Score
+from evit_deploy.precision.int8.loss import PRESENT, confusion, drop_with_spread, masks_overlap, one_hot, softmax
 from evit_deploy.precision.int8.place import place
 from evit_deploy.precision.probe import Feed
 from evit_deploy.runtime.backends.onnxruntime import session_options
@@ -33,13 +35,8 @@ from evit_deploy.runtime.engine import available_cores
 Array = npt.NDArray[Any]
 Masks = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.bool_]]
 
-PRESENT = 1e-3
-"""Share of the expected truth from which on a class counts in an expected mIoU: rarer ones are noise."""
-
-MEMORY = 256 << 20
-"""Bytes of frames that are kept, so that they are not read or drawn for every assignment."""
-
-_RESAMPLED = 200
+MEMORY = 512 << 20
+"""Bytes of frames and FP32 answers that are kept; beyond, they are read and computed again for every assignment."""
 
 
 class Frames(Protocol):
@@ -56,22 +53,27 @@ class Frames(Protocol):
 
 
 @dataclass(frozen=True)
+class _Known:
+    """A frame and FP32's answer to it; `truth` is class numbers [h, w], packed masks, or None."""
+
+    feed: Feed
+    exact: Array
+    truth: Array | None
+
+    @property
+    def size(self) -> int:
+        truth = 0 if self.truth is None else self.truth.nbytes
+        return sum(array.nbytes for array in self.feed.values()) + self.exact.nbytes + truth
+
+
+@dataclass(frozen=True)
 class _Answer:
-    """How one frame came out: `truth` and `found` are confusion counts, or gains, of FP32 and of INT8."""
+    """How one frame came out: confusion counts, or a gain, of FP32 and of INT8."""
 
     exact: Array
     found: Array
     agreement: float
     error: float
-
-
-@dataclass(frozen=True)
-class _Known:
-    """FP32's answer to a frame, and what is true: class numbers, packed masks, or None."""
-
-    exact: Array
-    truth: Any
-    labelled: bool = False
 
 
 class Judge:
@@ -91,8 +93,8 @@ class Judge:
         self._scales, self._frames, self._task, self._masks = scales, frames, task, masks
         self._output = "embedding" if task == "sam" else "logits"
         self._model = _cut(model, self._output)
-        self._kept: list[Feed] = []
-        self._known: list[_Known] = []
+        self._kept: list[_Known] = []
+        self._room = MEMORY
 
     def __call__(self, layers: Collection[str], frames: int | None = None) -> Score:
         """Judge an assignment.
@@ -103,132 +105,66 @@ class Judge:
 
         Raises:
             CheckFailedError: FP32's own answer is not finite.
+            UsageError: A layer that may not be INT8, or has no scale.
         """
         count = len(self._frames) if frames is None else min(frames, len(self._frames))
         run = _session(place(self._model, layers, self._scales, check=False), self._output)
-        plain = _session(self._model, self._output) if len(self._known) < count else None
-        answers = []
-        for index, feed in enumerate(self._feeds(count)):
-            if index == len(self._known):
-                assert plain is not None
-                self._known.append(self._know(index, _finite(plain(feed))))
-            answers.append(self._compare(self._known[index], run(feed)))
-        return _score(answers, self._task, self._known[0].labelled)
+        answers, labelled = [], False
+        for known in self._first(count):
+            answers.append(self._compare(known, run(known.feed)))
+            labelled = self._task == "seg" and known.truth is not None
+        exact, found = (np.stack([getattr(answer, name) for answer in answers]) for name in ("exact", "found"))
+        drop, spread = drop_with_spread(exact, found, 0.0 if labelled else PRESENT)
+        agreement, error = (float(np.mean([getattr(one, name) for one in answers])) for name in ("agreement", "error"))
+        return Score(drop, agreement, error, len(answers), spread)
 
-    def _feeds(self, count: int) -> Iterator[Feed]:
-        """The first frames: as many from memory as may be there, the others read again."""
-        yield from self._kept[:count]
+    def _first(self, count: int) -> Iterator[_Known]:
+        """The first frames and FP32's answers: from memory what is there, the others anew."""
         there = len(self._kept)
+        yield from self._kept[:count]
         if there >= count:
             return
+        plain = _session(self._model, self._output)
         for index, feed in zip(range(count), self._frames, strict=False):
-            if index < there:
-                continue
-            size = sum(array.nbytes for array in feed.values())
-            if index == len(self._kept) and (index + 1) * size <= MEMORY:
-                self._kept.append(feed)
-            yield feed
+            if index >= there:
+                known = self._know(index, feed, plain(feed))
+                if index == len(self._kept) and known.size <= self._room:
+                    self._kept.append(known)
+                    self._room -= known.size
+                yield known
 
-    def _know(self, index: int, exact: Array) -> _Known:
-        """What is compared with, of a frame."""
+    def _know(self, index: int, feed: Feed, exact: Array) -> _Known:
+        if not np.isfinite(exact).all():
+            raise CheckFailedError(
+                "the FP32 graph itself is not finite on a frame to judge with", found="NaN or infinity",
+                fix="the checkpoint is broken, or made for another normalisation: try other weights",
+            )  # fmt: skip
         if self._task == "sam":
-            assert self._masks is not None
-            return _Known(exact, np.packbits(self._masks(exact)))
+            return _Known(feed, exact, np.packbits(self._made(exact)))
         labels = self._frames.labels(index) if self._task == "seg" else None
-        cells = None if labels is None else _cells(labels, exact.shape[1:])
-        return _Known(exact, cells, labels is not None)
+        return _Known(feed, exact, None if labels is None else resize_nearest(labels, *exact.shape[1:]))
 
     def _compare(self, known: _Known, found: Array) -> _Answer:
-        exact = known.exact
+        exact, truth = known.exact, known.truth
         norm = max(float(np.linalg.norm(exact)), 1e-30)
         error = float(np.linalg.norm(found - exact)) / norm if np.isfinite(found).all() else float("inf")
         if self._task == "sam":
-            assert self._masks is not None
-            masks = self._masks(found)
-            ours = np.unpackbits(known.truth, count=masks.size).reshape(masks.shape).astype(bool)
-            return _compare_masks(ours, masks, error)
-        ours, theirs = exact.argmax(0), found.argmax(0)
-        same = float((ours == theirs).mean())
+            assert truth is not None
+            masks = self._made(found)
+            ours = np.unpackbits(truth, count=masks.size).reshape(masks.shape).astype(bool)
+            overlap = masks_overlap(ours, masks)
+            return _Answer(np.array(1.0), np.array(overlap), overlap, error)
+        best, chosen = exact.argmax(0), found.argmax(0)
+        same = float((best == chosen).mean())
         if self._task == "cls":
             odds = softmax(exact)
-            return _Answer(odds[ours], odds[theirs], same, error)
-        truth = softmax(exact).reshape(len(exact), -1) if known.truth is None else _one_hot(known.truth, len(exact))
-        return _Answer(confusion(truth, ours), confusion(truth, theirs), same, error)
+            return _Answer(odds[best], odds[chosen], same, error)
+        odds = softmax(exact).reshape(len(exact), -1) if truth is None else one_hot(truth, len(exact))
+        return _Answer(confusion(odds, best), confusion(odds, chosen), same, error)
 
-
-def softmax(logits: Array) -> Array:
-    """Probabilities along the first axis."""
-    powers = np.exp(logits - logits.max(axis=0))
-    return np.asarray(powers / powers.sum(axis=0))
-
-
-def confusion(truth: Array, classes: Array) -> Array:
-    """Truth by prediction.
-
-    Args:
-        truth: Probability of every class at every pixel, [C, pixels]; all zero where a pixel does not count.
-        classes: Predicted class, [h, w].
-
-    Returns:
-        Float [C, C], row = truth, column = prediction.
-    """
-    return np.asarray(truth @ _one_hot(classes, len(truth)).T)
-
-
-def mean_iou(counts: Array, least: float = 0.0) -> Array:
-    """Mean IoU of confusion matrices [..., C, C], over the classes whose share of the truth is above `least`; 0..1."""
-    truth, hits = counts.sum(axis=-1), np.diagonal(counts, axis1=-2, axis2=-1)
-    union = truth + counts.sum(axis=-2) - hits
-    present = truth > least * truth.sum(axis=-1, keepdims=True)
-    iou = np.divide(hits, union, out=np.zeros_like(hits, float), where=present & (union > 0))
-    return np.asarray(iou.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1))
-
-
-def _score(answers: list[_Answer], task: str, labelled: bool) -> Score:
-    exact, found = (np.stack([getattr(answer, name) for answer in answers]) for name in ("exact", "found"))
-    agreement = float(np.mean([answer.agreement for answer in answers]))
-    error = float(np.mean([answer.error for answer in answers]))
-    least = 0.0 if labelled else PRESENT
-
-    def drop(weights: Array) -> Array:
-        """Points lost where frames count so often, float [K] for weights [K, frames]."""
-        if task != "seg":
-            return np.asarray(100 * (weights @ (exact - found)) / weights.sum(axis=1))
-        ours, theirs = (np.tensordot(weights, counts, 1) for counts in (exact, found))
-        return np.asarray(100 * (mean_iou(ours, least) - mean_iou(theirs, least)))
-
-    count = len(answers)
-    again = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=_RESAMPLED).astype(float)
-    spread = float(drop(again).std()) if count > 1 else 0.0
-    return Score(float(drop(np.ones((1, count)))[0]), agreement, error, count, spread)
-
-
-def _compare_masks(ours: Array, theirs: Array, error: float) -> _Answer:
-    """Mean intersection over union of masks [..., h, w]; 1 where both are empty."""
-    both, either = ((mask.sum(axis=(-1, -2))) for mask in (ours & theirs, ours | theirs))
-    overlap = float(np.divide(both, either, out=np.ones(both.shape), where=either > 0).mean())
-    return _Answer(np.asarray(1.0), np.asarray(overlap), overlap, error)
-
-
-def _cells(labels: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Labels at the centres of a grid's cells."""
-    rows, columns = (((np.arange(n) + 0.5) * side / n).astype(int) for n, side in zip(shape, labels.shape, strict=True))
-    return np.asarray(labels[rows][:, columns])
-
-
-def _one_hot(classes: Array, count: int) -> Array:
-    """Float [count, pixels]; all zero where a class is none of them, such as labels that are not judged."""
-    assert count <= IGNORE
-    return np.asarray(classes.reshape(1, -1) == np.arange(count).reshape(-1, 1), np.float64)
-
-
-def _finite(answer: Array) -> Array:
-    if not np.isfinite(answer).all():
-        raise CheckFailedError(
-            "the FP32 graph itself is not finite on a frame to judge with", found="NaN or infinity",
-            fix="the checkpoint is broken, or made for another normalisation: try other weights",
-        )  # fmt: skip
-    return answer
+    def _made(self, embedding: Array) -> npt.NDArray[np.bool_]:
+        assert self._masks is not None
+        return self._masks(embedding)
 
 
 def _session(model: onnx.ModelProto, output: str) -> Callable[[Feed], Array]:
@@ -236,8 +172,6 @@ def _session(model: onnx.ModelProto, output: str) -> Callable[[Feed], Array]:
 
     Those are 8-bit with other roundings, and on CPUs without VNNI they saturate between products.
     """
-    import onnxruntime as ort
-
     options = session_options(available_cores())
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

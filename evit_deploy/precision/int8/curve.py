@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from evit_deploy.precision.int8.oracle import Cost
@@ -40,8 +41,15 @@ class Goal:
     max_error: float | None = None
 
     def allows(self, score: Score) -> bool:
-        """Whether a score is within it; NaN is not."""
-        return score.drop <= self.max_drop and (self.max_error is None or score.error <= self.max_error)
+        """Whether a score is within it; an answer that is not finite never is."""
+        error = math.isfinite(score.error) and (self.max_error is None or score.error <= self.max_error)
+        return error and score.drop <= self.max_drop
+
+    @property
+    def words(self) -> str:
+        """The goal, for a sentence."""
+        error = "" if self.max_error is None else f" and a relative error of {self.max_error:g}"
+        return f"{self.max_drop:g} points{error}"
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,6 @@ from evit_deploy.precision.graph import GraphView
 PICTURE = 3
 """Channels of a picture."""
 
-_UPSAMPLING = "DepthToSpace"
-
-
 @dataclass(frozen=True)
 class Layer:
     """A convolution that may be INT8.
@@ -103,10 +100,17 @@ def _merged_into(exported: onnx.ModelProto, arranged: onnx.ModelProto, macs: dic
 
 
 def _is_of_network(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a node is a convolution with trained weights, computed by nothing and followed by no rearrangement."""
+    """Whether a node is a convolution with trained weights: not computed ones, and not those of bicubic upsampling.
+
+    The export writes upsampling as a convolution of padded planes, each an image of its own.
+    """
     if node.op_type != "Conv" or node.input[1] not in view.initializers:
         return False
-    return all(reader.op_type != _UPSAMPLING for reader in view.consumers(node.output[0]))
+    planes = view.producers.get(node.input[0])
+    if planes is None or planes.op_type != "Reshape":
+        return True
+    padded = view.producers.get(planes.input[0])
+    return padded is None or padded.op_type != "Pad"
 
 
 def _last(view: GraphView) -> set[str]:

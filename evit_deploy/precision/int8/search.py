@@ -5,34 +5,38 @@ Costs are not additive: a tensor is small only if both its maker and its readers
 everything in INT8 and takes back:
 
 1. Layers that do not pay are taken back as long as the oracle says that the rest is faster without them.
-2. If that loses too much, layers and blocks are put in the order of harm per millisecond, and taken back one after
+2. If that loses too much, layers and blocks are put in the order of milliseconds per harm, and taken back one after
    another; the first assignment of that chain that loses little enough is found by bisection.
-3. What was taken back on the way is tried again, piece by piece, while there is time.
+3. What was taken back is tried again, piece by piece, the best bargain first; then pieces are tried in exchange for
+   others.
 
-Every assignment that is accepted was judged as a whole, on all frames; sensitivities only decide what is tried first.
-The same questions are asked in the same order every time, and answers are kept in a journal: a search that was
-interrupted goes on where it stopped. FP16 alone is the point to beat.
+Every assignment that is accepted was judged as a whole, on all frames; what single layers do alone only decides what
+is tried first. The same questions are asked in the same order every time, and answers are kept in a journal: a search
+that was interrupted goes on where it stopped. FP16 alone is the point to beat.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from evit_deploy.precision.int8.curve import Goal, LayerSensitivity, Outcome, Point, Score
+from evit_deploy.precision.int8.curve import Goal, LayerSensitivity, Outcome, Point
 from evit_deploy.precision.int8.journal import Journal
 from evit_deploy.precision.int8.layers import Layer
 from evit_deploy.precision.int8.moves import moves_of
-from evit_deploy.precision.int8.oracle import Cost, Oracle
+from evit_deploy.precision.int8.oracle import Oracle
 from evit_deploy.precision.int8.sensitivity import damage, measure_sensitivity
+from evit_deploy.precision.int8.trials import Assignment, JudgeCall, Trials
 from evit_deploy.progress import Progress, silent
 
-Assignment = frozenset[str]
-JudgeCall = Callable[..., Score]
-"""Called as `judge(layers)`, or `judge(layers, frames)` for the first frames only."""
+PATIENCE = 12
+"""So many disappointments in a row end a round of attempts at improvement."""
+
+WORTH = 1e-3
+"""Share of FP16's time that an improvement must gain to be worth judging."""
 
 _SENSITIVITY_SHARE = 0.5
-_TINY = 1e-9
+_TINY = 1e-12
 
 
 def search(
@@ -52,149 +56,149 @@ def search(
     Args:
         layers: What may be INT8, in the order of the graph.
         oracle: Tells what an assignment costs.
-        judge: Tells what it loses.
+        judge: Tells what it loses: `judge(layers)`, or `judge(layers, frames)` on the first frames only.
         goal: What may be lost.
         journal: Keeps what was judged.
-        minutes: How long to go on judging; the first judgement is made in any case.
+        minutes: How long to go on judging; everything in INT8 is judged in any case, and what was begun is finished.
         allow_slower: Choose the best assignment even if it is no faster than FP16.
         progress: Told about every step.
         clock: Seconds, for tests.
+
+    Returns:
+        What was found; `chosen` is None where nothing is within the goal and, unless `allow_slower`, faster than FP16.
     """
-    return _Search(layers, oracle, judge, goal, journal, minutes, allow_slower, progress, clock).run()
+    trials = Trials(layers, oracle, judge, goal, journal, 60 * minutes, clock)
+    return _Search(layers, trials, goal, allow_slower).run(progress)
 
 
 class _Search:
-    def __init__(
-        self,
-        layers: Sequence[Layer],
-        oracle: Oracle,
-        judge: JudgeCall,
-        goal: Goal,
-        journal: Journal | None,
-        minutes: float,
-        allow_slower: bool,
-        progress: Progress,
-        clock: Callable[[], float],
-    ) -> None:
-        self.layers, self.oracle, self.judge, self.goal = layers, oracle, judge, goal
-        self.journal, self.allow_slower, self.progress, self.clock = journal, allow_slower, progress, clock
-        self.begun, self.seconds = clock(), 60 * minutes
-        self.order = {layer.name: index for index, layer in enumerate(layers)}
-        self.costs: dict[Assignment, Cost] = {}
-        self.points: dict[Assignment, Point] = {}
-        self.timely = True
+    def __init__(self, layers: Sequence[Layer], trials: Trials, goal: Goal, allow_slower: bool) -> None:
+        self.layers, self.trials, self.goal, self.allow_slower = layers, trials, goal, allow_slower
+        self.moves = moves_of(layers)
+        self.whole = frozenset(layer.name for layer in layers)
+        self.harm: Mapping[str, float] = {}
 
-    def run(self) -> Outcome:
-        full = self.point(frozenset(self.order))
+    def run(self, progress: Progress) -> Outcome:
+        full = self.trials.point(self.whole)
         sensitivity = measure_sensitivity(
-            self.layers, self.score, lambda: self.in_time(_SENSITIVITY_SHARE), self.progress
-        )
-        paying = self.trimmed(frozenset(self.order))
-        start = paying or (frozenset(self.order) if self.allow_slower else paying)
-        if start:
-            with self.progress("search INT8 layers"):
-                self.find(start, damage(sensitivity, self.layers))
-        return self.outcome(full, sensitivity)
+            self.layers, self.trials.score,
+            lambda layers, frames: self.trials.affordable(layers, frames, _SENSITIVITY_SHARE), progress,
+        )  # fmt: skip
+        self.harm = damage(sensitivity, self.layers)
+        start = self.trimmed(self.whole)
+        if not self.worth(start):
+            start = self.whole if self.allow_slower else frozenset()
+        with progress("search INT8 layers"):
+            if start and self.trials.affordable(start) and not self.trials.allowed(start):
+                self.exchange(start, self.give_back(start, self.bisect(self.chain(start))))
+        return self.outcome(full, sensitivity, start)
 
-    def find(self, start: Assignment, harm: dict[str, float]) -> None:
-        """Judge assignments from the fastest one on until one is good enough, then improve it."""
-        chain = self.chain(start, harm)
-        if self.goal.allows(self.point(start).score):
-            return
-        low, high = 1, len(chain) - 1  # the last one is FP16 throughout, which loses nothing
-        while low < high and self.in_time():
-            middle = (low + high) // 2
-            if self.goal.allows(self.point(chain[middle]).score):
-                high = middle
-            else:
-                low = middle + 1
-        self.improve(start, chain[high])
-
-    def improve(self, start: Assignment, best: Assignment) -> None:
-        """Try to have what was taken back in INT8 again, what gains most first."""
-        tried: set[Assignment] = set()
-        while True:
-            candidates = {best | (move & start) for move in moves_of(self.layers)} - tried - {best}
-            faster = [one for one in candidates if self.cost(one).ms < self.cost(best).ms - _TINY]
-            if not faster or not self.in_time():
-                return
-            candidate = min(faster, key=lambda one: (self.cost(one).ms, self.named(one)))
-            tried.add(candidate)
-            if self.goal.allows(self.point(candidate).score):
-                best = candidate
-
-    def chain(self, start: Assignment, harm: dict[str, float]) -> list[Assignment]:
-        """From an assignment to none in INT8, each time without what harms most for what it gains."""
-        chain = [start]
-        while current := chain[-1]:
-            smaller = (current - move for move in moves_of(self.layers) if move & current)
-            chain.append(min(smaller, key=lambda one, whole=current: self.price(whole, one, harm)))  # type: ignore[misc]
-        return chain
-
-    def price(self, whole: Assignment, smaller: Assignment, harm: dict[str, float]) -> tuple[float, tuple[str, ...]]:
-        """Milliseconds for each unit of harm that is spared; of equals, the one that stands first."""
-        spared, extra = whole - smaller, self.cost(smaller).ms - self.cost(whole).ms
-        return max(extra, _TINY) / max(sum(harm[name] for name in sorted(spared)), _TINY), self.named(spared)
+    def worth(self, layers: Assignment) -> bool:
+        """Whether an assignment may be chosen, whatever it loses."""
+        return bool(layers) and (self.allow_slower or self.trials.cost(layers).ratio < 1)
 
     def trimmed(self, current: Assignment) -> Assignment:
         """An assignment without what makes it slower, down to where nothing does or nothing is left."""
         while current:
-            smaller = min(
-                (current - move for move in moves_of(self.layers) if move & current),
-                key=lambda one: (self.cost(one).ms, self.named(one)),
-            )
-            if self.cost(smaller).ms > self.cost(current).ms - _TINY:
+            smaller = min(self.without(current), key=lambda one: (self.trials.ms(one), self.trials.named(one)))
+            if self.trials.ms(smaller) >= self.trials.ms(current):
                 break
             current = smaller
         return current
 
-    def point(self, layers: Assignment) -> Point:
-        if layers not in self.points:
-            self.points[layers] = Point(self.named(layers), self.cost(layers), self.score(layers))
-        return self.points[layers]
+    def without(self, current: Assignment) -> Iterator[Assignment]:
+        """What taking back one piece leaves."""
+        return (current - move for move in self.moves if move & current)
 
-    def score(self, layers: Assignment, frames: int | None = None) -> Score:
-        kept = self.journal.get(layers, frames or 0) if self.journal else None
-        if kept is None:
-            kept = self.judge(layers) if frames is None else self.judge(layers, frames)
-            if self.journal:
-                self.journal.add(layers, frames or 0, kept)
-        return kept
+    def chain(self, start: Assignment) -> list[Assignment]:
+        """From an assignment to none in INT8, each without the piece that costs least for the harm it did."""
+        steps = [start]
+        while current := steps[-1]:
+            steps.append(min(self.without(current), key=lambda one, now=current: self.price(now, one)))  # type: ignore[misc]
+        return [one for one in steps if not one or self.worth(one)]
 
-    def cost(self, layers: Assignment) -> Cost:
-        if layers not in self.costs:
-            self.costs[layers] = self.oracle.cost(layers)
-        return self.costs[layers]
+    def price(self, larger: Assignment, smaller: Assignment) -> tuple[float, tuple[str, ...]]:
+        """Milliseconds between two assignments for each unit of harm; of equals, the one that stands first."""
+        pieces = self.trials.named(larger - smaller)
+        gain = self.trials.ms(smaller) - self.trials.ms(larger)
+        return gain / max(sum(self.harm[name] for name in pieces), _TINY), pieces
 
-    def in_time(self, share: float = 1.0) -> bool:
-        """Whether there is time to judge another assignment; what is known already takes none."""
-        if self.clock() - self.begun < share * self.seconds:
-            return True
-        self.timely = False
-        return False
+    def bisect(self, chain: Sequence[Assignment]) -> Assignment:
+        """The first of a chain that loses little enough; its first one loses too much, its last one nothing."""
+        low, high = 1, len(chain) - 1
+        while low < high and self.trials.affordable(chain[(low + high) // 2]):
+            middle = (low + high) // 2
+            if self.trials.allowed(chain[middle]):
+                high = middle
+            else:
+                low = middle + 1
+        return chain[high]
 
-    def named(self, layers: Collection[str]) -> tuple[str, ...]:
-        return tuple(sorted(layers, key=self.order.__getitem__))
+    def give_back(self, start: Assignment, best: Assignment) -> Assignment:
+        """Try to have in INT8 again what was taken back, the best bargain first, each piece once."""
+        pieces = {move & start for move in self.moves}
+        failures = 0
+        while failures < PATIENCE:
+            bargains = [best | piece for piece in pieces if self.gains(best, best | piece)]
+            if not bargains:
+                break
+            candidate = min(bargains, key=lambda one, now=best: (-self.price(one, now)[0], self.price(one, now)[1]))  # type: ignore[misc]
+            if not self.trials.affordable(candidate):
+                break
+            pieces = {piece for piece in pieces if best | piece != candidate}
+            failures += 1
+            if self.trials.allowed(candidate):
+                best, failures = candidate, 0
+        return best
 
-    def outcome(self, full: Point, sensitivity: tuple[LayerSensitivity, ...]) -> Outcome:
-        judged = sorted((p for p in self.points.values() if p.layers), key=lambda p: (p.cost.ms, p.layers))
-        within = [point for point in judged if self.goal.allows(point.score)]
+    def exchange(self, start: Assignment, best: Assignment) -> Assignment:
+        """Try to take back one piece for another, where the sum of harms says that it may do, cheapest first."""
+        tried: set[Assignment] = set()
+        failures = 0
+        while failures < PATIENCE:
+            limit = self.harms(best)
+            swapped = {(best - out) | (move & start) for out in self.moves if out & best for move in self.moves}
+            likely = [one for one in swapped - tried if self.harms(one) <= limit and self.gains(best, one)]
+            candidate = min(likely, key=lambda one: (self.trials.ms(one), self.trials.named(one)), default=best)
+            if candidate == best or not self.trials.affordable(candidate):
+                break
+            tried.add(candidate)
+            failures += 1
+            if self.trials.allowed(candidate):
+                best, failures = candidate, 0
+        return best
+
+    def harms(self, layers: Assignment) -> float:
+        """Sum of the harms of layers."""
+        return sum(self.harm[name] for name in self.trials.named(layers))
+
+    def gains(self, now: Assignment, then: Assignment) -> bool:
+        """Whether a change of assignment saves enough to be judged."""
+        return self.worth(then) and self.trials.ms(then) < self.trials.ms(now) - WORTH * self.trials.ms(frozenset())
+
+    def outcome(self, full: Point, sensitivity: tuple[LayerSensitivity, ...], start: Assignment) -> Outcome:
+        judged = sorted((one for one in self.trials.points.values() if one.layers), key=lambda p: (p.cost.ms, p.layers))
+        within = [one for one in judged if self.goal.allows(one.score) and self.worth(frozenset(one.layers))]
         chosen = within[0] if within else None
-        reason = self.reason(chosen, judged)
-        if chosen is not None and chosen.cost.ratio >= 1 and not self.allow_slower:
-            chosen = None
-        return Outcome(chosen, full, sensitivity, tuple(judged), self.timely, reason)
+        reason = self.reason(chosen, judged, start)
+        return Outcome(chosen, full, sensitivity, tuple(judged), self.trials.timely, reason)
 
-    def reason(self, chosen: Point | None, judged: Sequence[Point]) -> str:
-        words = f"{self.goal.max_drop:g} points" + (
-            "" if self.goal.max_error is None else f" and a relative error of {self.goal.max_error:g}"
-        )
-        if chosen is None:
-            least = min(judged, key=lambda point: (point.score.drop, point.score.error))
+    def reason(self, chosen: Point | None, judged: Sequence[Point], start: Assignment) -> str:
+        if not self.layers:
+            return "none of its convolutions may be INT8"
+        late = "" if self.trials.timely else ", when time was up"
+        if chosen is not None:
+            slower = f", {chosen.cost.ratio:.2f} × the time of FP16" if chosen.cost.ratio >= 1 else ""
+            return f"the fastest of {len(judged)} assignments judged that loses at most {self.goal.words}{slower}{late}"
+        if not start:
             return (
-                f"no assignment of {len(judged)} judged loses at most {words}; the best loses {least.score.drop:.2f} "
-                f"points with an error of {least.score.error:.3f}, {len(least.layers)} layers in INT8"
+                f"INT8 does not pay: the fastest assignment found takes {judged[0].cost.ratio:.2f} × the time of FP16"
             )
-        if chosen.cost.ratio >= 1:
-            return f"the fastest assignment within {words} takes {chosen.cost.ratio:.2f} × the time of FP16"
-        return f"the fastest of {len(judged)} judged that loses at most {words}"
+        least = min(
+            judged, key=lambda point: (not self.worth(frozenset(point.layers)), point.score.drop, point.score.error)
+        )
+        return (
+            f"no assignment of {len(judged)} judged that is faster than FP16 loses at most {self.goal.words}{late}; "
+            f"{len(least.layers)} layers in INT8 lose {least.score.drop:.2f} points with an error of "
+            f"{least.score.error:.3f}"
+        )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every layer alone loses: it orders what the search tries, and shows where a network is fragile.
 
-Few frames suffice for an order; what is accepted is judged on all of them. The damage of a layer is its loss in points,
-or, below what so few frames resolve, its error: the classes need not change for the logits to.
+Few frames suffice for an order; what is accepted is judged on all of them. Points lost on few frames are mostly noise:
+classes that change by rounding are as often right as wrong. How many change, and how far the logits move, is not.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ FRAMES = 4
 
 
 def measure_sensitivity(
-    layers: Sequence[Layer], judge: Callable[[frozenset[str], int], Score], in_time: Callable[[], bool],
-    progress: Progress,
+    layers: Sequence[Layer], judge: Callable[[frozenset[str], int], Score],
+    affordable: Callable[[frozenset[str], int], bool], progress: Progress,
 ) -> tuple[LayerSensitivity, ...]:  # fmt: skip
     """Judge layer by layer, until time is up.
 
     Args:
         layers: In the order of the graph.
         judge: Judges an assignment on so many frames.
-        in_time: Whether there is time for another one.
+        affordable: Whether there is time for that, or the answer is known.
         progress: Told about every layer.
     """
     found = []
     with progress("INT8, layer by layer", len(layers)) as step:
         for layer in layers:
-            if not in_time():
+            alone = frozenset({layer.name})
+            if not affordable(alone, FRAMES):
                 break
-            found.append(LayerSensitivity(layer.name, judge(frozenset({layer.name}), FRAMES)))
+            found.append(LayerSensitivity(layer.name, judge(alone, FRAMES)))
             step.advance()
     return tuple(found)
 
@@ -42,8 +43,8 @@ def measure_sensitivity(
 def damage(found: Sequence[LayerSensitivity], layers: Sequence[Layer]) -> dict[str, float]:
     """How much harm each layer does, for comparison only; those that were not judged have the mean of the others.
 
-    A layer's error is relative; points are hundredths. Both count, so that ties in points are decided by the error.
+    Errors of layers are independent, so that their squares add up; so do those of the shares of changed classes.
     """
-    harm = {one.name: max(one.score.drop, 0.0) / 100 + one.score.error for one in found}
+    harm = {one.name: (1 - one.score.agreement) ** 2 + one.score.error**2 for one in found}
     usual = sum(harm.values()) / len(harm) if harm else 1.0
     return {layer.name: harm.get(layer.name, usual) for layer in layers}
