@@ -14,6 +14,7 @@ FIRST_FLOOR = ("models", "export", "precision", "engines", "profiles", "cli")
 FILES = sorted(PACKAGE.rglob("*.py"))
 ON_DEMAND = {
     "cv2",
+    "rosbags",
     "PIL",
     "onnxruntime",
     "openvino",

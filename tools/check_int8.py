@@ -21,10 +21,16 @@ from int8_networks import NETWORKS
 from int8_published import PAIRS, Pair, boards
 from scipy.optimize import least_squares
 
+from evit_deploy.models.zoo import find_model
+from evit_deploy.precision.int8.layers import find_layers
 from evit_deploy.profiles.predict.cost import calibration, run_ms
 from evit_deploy.profiles.predict.fusion import plan_from_graph
-from evit_deploy.profiles.predict.int8_cost import CALIBRATION, Int8Constants, Int8Model, Mixed, mixed_times
+from evit_deploy.profiles.predict.graphs import whole_graph
+from evit_deploy.profiles.predict.int8 import PredictedOracle
+from evit_deploy.profiles.predict.int8_cost import CALIBRATION, Int8Constants, Int8Model, Mixed, mixed_cost
 from evit_deploy.profiles.predict.int8_flow import flow_of
+from evit_deploy.profiles.predict.machine import conditions
+from evit_deploy.profiles.predict.sources import model_subjects
 from evit_deploy.profiles.predict.typed_graph import TypedGraph
 
 CHANNELS = (1, 16, 32)
@@ -34,12 +40,18 @@ COVERAGE = 0.9
 QUIET = frozenset({"Add", "Clip", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Relu", "Resize", "Split"})
 """Operators that TensorRT computes in INT8 beside convolutions."""
 
+MODELS = ("b0-seg", "b1-seg", "b2-seg", "l1-seg", "b1-cls", "b3-cls", "l0-sam")
+
 Fit = dict[Pair, float]
 
 
 def main() -> None:
     """Fit, write and print."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", action="store_true", help="predict this project's models instead: minutes")
+    if parser.parse_args().models:
+        print_models()
+        return
     tried = {channels: held_out(PAIRS, channels) for channels in CHANNELS}
     for channels, found in tried.items():
         print(f"channels in multiples of {channels}, families held out: {words(found)}")
@@ -75,7 +87,7 @@ def ratio(pair: Pair, constants: Int8Constants) -> float:
     model, mixed = quantised(pair.network, pair.batch, constants.channels)
     machine, ours = boards()[pair.board], calibration().constants
     launches = len(mixed.kinds) * ours.launch(machine)
-    ms = float(mixed_times(mixed, machine, ours, constants).sum()) + launches
+    ms = mixed_cost(mixed, machine, ours, constants).total + launches
     return ms / run_ms(model.work, 0, machine, ours)
 
 
@@ -131,6 +143,26 @@ def print_table(fitted: Fit, held: Fit) -> None:
         numbers = (f"{value:.2f}" for value in (pair.fp16_ms, pair.int8_ms, pair.ratio, fitted[pair], held[pair]))
         print(f"| {pair.network} | {pair.board} | {pair.batch} | {' | '.join(numbers)} |")
     print(f"\nfitted: {words(fitted)}\nfamily held out: {words(held)}")
+
+
+def print_models() -> None:
+    """Models of this project on an AGX Orin with all convolutions in INT8 that may be."""
+    print(
+        "| graph | FP16 ms | INT8 ms | ratio | interval | without depthwise convolutions |\n|---|---|---|---|---|---|"
+    )
+    for name in MODELS:
+        subject, *_ = model_subjects(find_model(name))
+        graph = whole_graph(find_model(name), subject.resolution, subject.output, 1)
+        layers = find_layers(graph)
+        oracle = PredictedOracle(subject, graph, [layer.name for layer in layers], conditions("orin"))
+        found = oracle.cost([layer.name for layer in layers])
+        rest = oracle.cost([layer.name for layer in layers if layer.kind != "depthwise"])
+        height, width = subject.resolution
+        print(
+            f"| {name} {height}x{width} | {oracle.cost(()).ms:.2f} | {found.ms:.2f} | {found.ratio:.2f} | "
+            f"{found.low:.2f}–{found.high:.2f} | {rest.ratio:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,19 @@ import typer
 
 from evit_deploy.cli.bars import Bars
 from evit_deploy.cli.common import HERE, Json, Workspace, agreement_table, artifact_folder, print_json, warn
+from evit_deploy.cli.int8_options import (
+    AllowSlower,
+    Calibrate,
+    Images,
+    JudgeImages,
+    MaxDrop,
+    MaxError,
+    Method,
+    Minutes,
+    Timings,
+    int8_options,
+)
+from evit_deploy.cli.int8_report import print_int8
 from evit_deploy.errors import EvitError, UnavailableError, UsageError
 from evit_deploy.targets import PRECISIONS, find_target
 
@@ -36,7 +49,7 @@ def command(
     fp32: Annotated[bool, typer.Option("--fp32", help="FP32, really FP32 (default).")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="BF16, where the CPU has it.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="FP16.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="INT8.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="INT8 where it pays, with --calibrate.")] = False,
     compiler: Annotated[
         str | None, typer.Option(help="Take this compiler; its name becomes part of the engine's.")
     ] = None,
@@ -58,6 +71,15 @@ def command(
     points: Annotated[
         int | None, typer.Option(help="Points that every prompt has room for in them, beside a box. Default: 8.")
     ] = None,
+    calibrate: Calibrate = None,
+    calibration_images: Images = None,
+    calibration: Method = None,
+    max_drop: MaxDrop = None,
+    max_error: MaxError = None,
+    judge_images: JudgeImages = None,
+    allow_slower: AllowSlower = False,
+    search_minutes: Minutes = None,
+    timings: Timings = None,
     remote: Annotated[
         list[str] | None, typer.Option(help="Compile on this device over SSH, as user@host; may be repeated.")
     ] = None,
@@ -74,14 +96,18 @@ def command(
     precision = _precision(fp32, bf16, fp16, int8)
     if install and not remote:
         raise UsageError("--install is for --remote", fix="leave it out, or name the device with --remote USER@HOST")
+    asked = {
+        "--calibrate": calibrate, "--calibration-images": calibration_images, "--calibration": calibration,
+        "--max-drop": max_drop, "--max-error": max_error, "--judge-images": judge_images,
+        "--allow-slower": allow_slower, "--search-minutes": search_minutes, "--timings": timings,
+    }  # fmt: skip
     from evit_deploy.engines.request import Request
     from evit_deploy.manifest.model import to_json
 
-    request = Request(target, precision, compiler, arch, attention, level, _sizes(prompts, points))
+    quantised = int8_options(int8, asked, workspace)
+    request = Request(target, precision, compiler, arch, attention, level, _sizes(prompts, points), quantised)
     found = _engine(workspace, model, request) if model else None
-    if found is not None:
-        request = request.of_engine(found)
-    request.check(remote=bool(remote))
+    request = _checked(request, found, remote=bool(remote))
     engines, bars, results = workspace / "engines", Bars(), []
     failures: list[EvitError] = []
     for source in [found or artifact_folder(workspace, "export", model)] if model else _exports(workspace):
@@ -163,6 +189,18 @@ def _engine(workspace: Path, name: str, request: Request) -> Path | None:
     return None
 
 
+def _checked(request: Request, engine: Path | None, *, remote: bool) -> Request:
+    """What is left to do, with an engine that is there or else from an export."""
+    from evit_deploy.engines.int8_options import require_options
+
+    if engine is not None:
+        request = request.of_engine(engine)
+    request.check(remote=remote)
+    if engine is None:
+        require_options(request.precision or "fp32", request.int8)
+    return request
+
+
 def _exports(workspace: Path) -> list[Path]:
     # Hidden folders are those of writers at work, or killed at it.
     found = sorted(path.parent for path in (workspace / "export").glob("[!.]*/manifest.json"))
@@ -183,6 +221,8 @@ def _report(built: Built, level: int | None) -> None:
     for place, part in engines.items():
         for note in part.engine.notes if part.engine else ():
             typer.echo(f"{place.name}: {note}" if len(engines) > 1 else note)
+        if part.engine and part.engine.int8:
+            print_int8(part.engine.int8)
     open_parts = [place for place, part in engines.items() if part.engine and part.engine.state == "lowered"]
     if open_parts:
         _report_lowered(built, open_parts, level)

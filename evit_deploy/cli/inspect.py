@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evit_deploy.cli.common import HERE, Json, Workspace, artifact_folder, print_json, print_table
+from evit_deploy.cli.int8_report import print_int8
 from evit_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ def command(
     workspace: Workspace = HERE,
     json: Json = False,
 ) -> None:
-    """Show what the compiler made of the graph: every kernel, what it moves and what it computes."""
-    from evit_deploy.engines.plan import ORDERS
+    """Show what the compiler made of the graph: every kernel, what it moves and computes; of INT8, what it gains."""
+    from evit_deploy.engines.plan import ORDERS, PLAN
     from evit_deploy.manifest import is_bundle, read_artifact
 
     if sort not in ORDERS:
@@ -38,10 +40,19 @@ def command(
     folder = artifact_folder(workspace, "engines", engine)
     if is_bundle(folder):
         return _inspect_parts(folder, sort, top, json)
-    _require_plan(folder, read_artifact(folder))
+    manifest = read_artifact(folder)
+    info = manifest.engine.int8 if manifest.engine else None
+    planned = PLAN in manifest.files
+    if info is None:  # nothing else to show
+        _require_plan(folder, manifest)
     if json:
-        return print_json({"engine": str(folder), **_plan_json(folder, sort, top)})
-    _print_plan(folder, sort, top)
+        plan = _plan_json(folder, sort, top) if planned else {}
+        return print_json({"engine": str(folder), **plan, **_int8_json(manifest)})
+    if planned:
+        _print_plan(folder, sort, top)
+    if info is not None:
+        typer.echo("" if planned else f"{folder} holds no plan of its kernels yet: it is {_kind(manifest)}")
+        print_int8(info)
 
 
 def _inspect_parts(folder: Path, sort: str, top: int | None, json: bool) -> None:
@@ -63,6 +74,10 @@ def _inspect_parts(folder: Path, sort: str, top: int | None, json: bool) -> None
         _print_plan(folder / name, sort, top)
     if not planned:
         typer.echo("\nno part holds a plan of its kernels")
+    for name, manifest in parts.items():
+        if manifest.engine and manifest.engine.int8:
+            typer.echo(f"\n{name}\n")
+            print_int8(manifest.engine.int8)
 
 
 def _part_row(name: str, manifest: Manifest) -> list[str]:
@@ -83,7 +98,14 @@ def _part_json(manifest: Manifest) -> dict[str, Any]:
         "precision": graph.precision if engine is None else engine.precision,
         "bytes": sum(file.bytes for file in manifest.files.values()),
         "compiler": made,
+        **_int8_json(manifest),
     }
+
+
+def _int8_json(manifest: Manifest) -> dict[str, Any]:
+    """What there is to say of INT8; nothing of another precision."""
+    info = manifest.engine.int8 if manifest.engine else None
+    return {} if info is None else {"int8": asdict(info)}
 
 
 def _plan_json(folder: Path, sort: str, top: int | None) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class _Report:
             layers=tuple(chosen.layers), eligible=len(outcome.full.layers), complete=outcome.complete,
             full=self._point(outcome.full), curve=tuple(self._point(point) for point in outcome.curve),
             sensitivity={one.name: one.score.drop for one in outcome.sensitivity},
-            warnings=self.calibration.warnings,
+            warnings=self.calibration.warnings, source=options.source, max_error=options.max_error,
         )  # fmt: skip
 
     def _point(self, point: Point) -> Int8Point:

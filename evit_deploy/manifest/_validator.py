@@ -933,6 +933,16 @@ def validate___definitions_int8(data, custom_formats={}, name_prefix=None):
                 for data__warnings_x, data__warnings_item in enumerate(data__warnings):
                     if not isinstance(data__warnings_item, (str)):
                         raise SchemaError("" + (name_prefix or "data") + ".warnings[{data__warnings_x}]".format(**locals()) + " must be string")
+        if "source" in data_keys:
+            data_keys.remove("source")
+            data__source = data["source"]
+            if not isinstance(data__source, (str)):
+                raise SchemaError("" + (name_prefix or "data") + ".source must be string")
+        if "max_error" in data_keys:
+            data_keys.remove("max_error")
+            data__maxerror = data["max_error"]
+            if not isinstance(data__maxerror, (int, float, Decimal, NoneType)) or isinstance(data__maxerror, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".max_error must be number or null")
         if data_keys:
             raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
     return data

@@ -58,6 +58,8 @@ class Int8Info:
         curve: What was judged, by cost: what each loses and gains.
         sensitivity: Points lost with one layer alone in INT8, by its name.
         warnings: What users must know of the calibration.
+        source: What the frames were asked for by, as ``--calibrate`` takes it; empty where nobody wrote it down.
+        max_error: Relative L2 error that was allowed; None if any.
     """
 
     calibration: str
@@ -85,3 +87,10 @@ class Int8Info:
     curve: tuple[Int8Point, ...]
     sensitivity: dict[str, float]
     warnings: tuple[str, ...] = ()
+    source: str = ""
+    max_error: float | None = None
+
+    @property
+    def predicted(self) -> bool:
+        """Whether no device was measured: the words of an oracle that predicts begin so."""
+        return self.oracle.startswith("predicted")

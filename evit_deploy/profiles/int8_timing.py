@@ -185,9 +185,9 @@ def _report(folder: Path, precision: str) -> ProfileReport:
     if not isinstance(report, ProfileReport):
         found = "no profile" if report is None else "an engine of several parts"
         raise UsageError(f"{folder} does not tell what INT8 costs", found=found, expected=expected, fix=_FIX)
-    engine = report.manifest.engine
-    if engine is None or engine.precision != precision:
-        found = f"precision {engine.precision if engine else 'unknown'}"
+    info = report.manifest.engine
+    if info is None or info.precision != precision:
+        found = f"precision {info.precision if info else 'unknown'}"
         raise UsageError(f"{folder} does not tell what INT8 costs", found=found, expected=expected, fix=_FIX)
     times = report.layer_times
     if times is None or not any(layer.layers for layer in times.layers):
@@ -202,9 +202,8 @@ def _require_all(report: ProfileReport, folder: Path, layers: Collection[str]) -
     Raises:
         UsageError: It has not.
     """
-    engine = report.manifest.engine
-    info = engine.int8 if engine else None
-    there = frozenset(info.layers) if info else frozenset()
+    info = report.manifest.engine
+    there = frozenset(info.int8.layers) if info is not None and info.int8 is not None else frozenset()
     if there != frozenset(layers):
         raise UsageError(
             f"{folder} is not a profile with all layers in INT8", found=f"{len(there & set(layers))} of {len(layers)}",

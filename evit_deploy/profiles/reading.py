@@ -119,6 +119,18 @@ def recorded_folders(profiles: Path) -> list[Path]:
     return sorted({path.parent for name in names for path in profiles.glob(f"[!.]*/{name}")})
 
 
+def find_profile(name: str, profiles: Path) -> Path:
+    """The folder of a profile, by the name of its engine in profiles/ or by its path.
+
+    Raises:
+        UsageError: There is no such profile; the message lists the nearest.
+    """
+    for folder in (profiles / name, Path(name)):
+        if name and (folder / REPORT).is_file():
+            return folder
+    raise no_profile(name, profiles, f"a folder with {REPORT}")
+
+
 def no_profile(name: str, profiles: Path, expected: str) -> UsageError:
     """The error of a profile that is not there, with those of similar names that are.
 

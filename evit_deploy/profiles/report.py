@@ -7,7 +7,7 @@ import shlex
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from evit_deploy.manifest import Agreement, Manifest
+from evit_deploy.manifest import Agreement, EngineInfo, Manifest
 from evit_deploy.manifest.model import to_json as manifest_json
 from evit_deploy.profiles.files import plain
 from evit_deploy.profiles.latency import Latency, ratio_range
@@ -136,10 +136,25 @@ def commands(report: ProfileReport) -> list[str]:
     name = [] if export == manifest.model.name else ["--name", export]
     lines = [
         ["export", manifest.model.name, *_export_options(manifest), *name],
-        ["build", export, "--target", engine.target, f"--{engine.precision}", *compiler],
+        ["build", export, "--target", engine.target, f"--{engine.precision}", *compiler, *int8_options(engine)],
         ["profile", built_name(report.engine, manifest), "--runs", str(report.engine_infer.runs)],
     ]
     return [shlex.join(["evit-deploy", *line]) for line in lines]
+
+
+def int8_options(engine: EngineInfo) -> list[str]:
+    """The options that made an INT8 engine; nothing of another. Profiles that costs were taken from are not named."""
+    info = engine.int8
+    if info is None:
+        return []
+    timings = [] if info.predicted else ["--timings", "FP16_PROFILE", "--timings", "INT8_PROFILE"]
+    return [
+        *("--calibrate", info.source or info.calibration, "--calibration-images", str(info.images)),
+        *("--calibration", info.method, "--judge-images", str(info.judged_frames), "--max-drop", f"{info.max_drop:g}"),
+        *(["--max-error", f"{info.max_error:g}"] if info.max_error is not None else []),
+        *(["--allow-slower"] if info.ratio >= 1 else []),
+        *timings,
+    ]
 
 
 def export_name(name: str, manifest: Manifest) -> tuple[str, bool]:

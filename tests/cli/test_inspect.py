@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evit_deploy.cli import inspect as inspect_command
 from evit_deploy.engines.plan import Kernel, Plan, PlanTensor, to_json, write_plan
-from evit_deploy.manifest import DECODER, ENCODER, write_artifact, write_bundle
+from evit_deploy.manifest import DECODER, ENCODER, Int8Info, write_artifact, write_bundle
 from tests.cli.conftest import Program
 from tests.manifest.sample import sample_bundle, sample_manifest, write_sample, write_sample_bundle
 
@@ -36,11 +37,13 @@ PLAN = Plan(
 )
 
 
-def _write(folder: Path, plan: Plan = PLAN) -> Path:
+def _write(folder: Path, plan: Plan = PLAN, int8: Int8Info | None = None) -> Path:
     with write_artifact(folder) as writer:
         (writer.folder / "model.onnx").write_bytes(b"a graph")
         write_plan(writer.folder, plan)
-        writer.commit(sample_manifest("engine"))
+        manifest = sample_manifest("engine")
+        assert manifest.engine is not None
+        writer.commit(replace(manifest, engine=replace(manifest.engine, int8=int8)))
     return folder
 
 

@@ -171,7 +171,9 @@ def test_onnxruntime_builds_fp32_only() -> None:
     assert caught.value.found == "onnxruntime: its CPU provider computes in FP32, not in BF16"
 
 
-@pytest.mark.parametrize(("precision", "reason"), [("fp16", "behind the user's back"), ("int8", "what INT8 gains on a CPU")])
+@pytest.mark.parametrize(
+    ("precision", "reason"), [("fp16", "behind the user's back"), ("int8", "what INT8 gains on a CPU")]
+)
 @pytest.mark.parametrize("name", [None, *COMPILERS])
 def test_fp16_and_int8_are_refused_for_the_cpu(precision: str, reason: str, name: str | None) -> None:
     with pytest.raises(UsageError, match=reason) as caught:

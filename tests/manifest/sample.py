@@ -32,7 +32,7 @@ CONTENT = {"model.onnx": b"a graph", "reference.npz": b"a reference"}
 
 
 def sample_manifest(kind: str = "export", key: str = SHA) -> Manifest:
-    """A manifest that says everything a manifest can say, except files."""
+    """A manifest that says everything a manifest can say, except files and INT8."""
     manifest = Manifest(
         kind="export",
         key=key,
@@ -81,7 +81,6 @@ def sample_engine() -> EngineInfo:
         entry="model.onnx",
         machine={"processor": "a CPU"},
         lowered=LoweredInfo(SHA, ("a note",), sample_agreement()),
-        int8=sample_int8(),
     )
 
 
@@ -96,7 +95,7 @@ def sample_int8() -> Int8Info:
         ms=chosen.ms, ratio=chosen.ratio, ratio_low=0.55, ratio_high=0.77, mac_share=chosen.mac_share, layers=layers,
         eligible=full.layers, complete=True, full=full, curve=(full, chosen, Int8Point(0, 0.0, 10.0, 1.0, 0.0, 0.0)),
         sensitivity={layer: 0.0625 * index for index, layer in enumerate((*layers, "/stages.2/conv"))},
-        warnings=("only 128 of 500 images were there",),
+        warnings=("only 128 of 500 images were there",), source="scenes", max_error=0.05,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ from evit_deploy.manifest._validator import validate
 from evit_deploy.manifest.model import from_json, to_json
 from evit_deploy.models import MODELS
 from evit_deploy.targets import PRECISIONS
-from tests.manifest.sample import SHA, sample_engine, sample_manifest
+from tests.manifest.sample import SHA, sample_engine, sample_int8, sample_manifest
 
 SCHEMA = json.loads((Path(evit_deploy.manifest.__file__).parent / "schema.json").read_text(encoding="utf-8"))
 
@@ -52,15 +52,16 @@ FRAMES = st.builds(
     score_error=st.none() | FLOATS,
 )
 MANIFESTS = st.builds(
-    lambda manifest, frames, machine, **changes: replace(
+    lambda manifest, frames, machine, int8, **changes: replace(
         manifest,
         agreement=Agreement("PyTorch", False, manifest.agreement.budget, tuple(frames)),
-        engine=machine if machine is None else replace(sample_engine(), machine=machine),
+        engine=machine if machine is None else replace(sample_engine(), machine=machine, int8=int8),
         **changes,
     ),
     manifest=st.sampled_from([sample_manifest("export"), sample_manifest("engine")]),
     frames=st.lists(FRAMES, min_size=1, max_size=3),
     machine=st.none() | st.dictionaries(st.text(), st.text(), max_size=3),
+    int8=st.sampled_from([None, sample_int8()]),
     warnings=st.lists(st.text(), max_size=2).map(tuple),
     environment=st.dictionaries(st.text(), st.text(), max_size=2),
     files=st.dictionaries(st.text(), st.builds(FileInfo, st.just(SHA), st.integers(0, 2**60)), min_size=1, max_size=3),
@@ -124,7 +125,7 @@ ADDED_LATER = {
     Budget: {"mask_iou", "score_error"},
     EngineInfo: {"attention", "notes", "lowered", "int8"},
     FrameAgreement: {"mask_iou", "score_error"},
-    Int8Info: {"warnings"},
+    Int8Info: {"warnings", "source", "max_error"},
 }
 """Fields with defaults, so that artifacts of earlier versions stay readable."""
 

@@ -24,7 +24,7 @@ import evit_deploy.manifest
 from evit_deploy.manifest import FileInfo, Part
 from evit_deploy.manifest._validator import SchemaError, validate, validate_bundle
 from evit_deploy.manifest.model import from_json, to_json
-from tests.manifest.sample import SHA, sample_bundle, sample_manifest
+from tests.manifest.sample import SHA, sample_bundle, sample_int8, sample_manifest
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -35,6 +35,8 @@ TOOL = Path(__file__).parents[2] / "tools" / "make_validator.py"
 
 def _valid(kind: str) -> dict[str, Any]:
     manifest = replace(sample_manifest(kind), files={"model.onnx": FileInfo(SHA, 7), "reference.npz": FileInfo(SHA, 0)})
+    if manifest.engine is not None:
+        manifest = replace(manifest, engine=replace(manifest.engine, int8=sample_int8()))
     data: dict[str, Any] = json.loads(json.dumps(to_json(manifest)))
     return data
 
@@ -142,6 +144,8 @@ DEFAULTS = {
     ("engine", "lowered"): None,
     ("engine", "int8"): None,
     ("engine", "int8", "warnings"): (),
+    ("engine", "int8", "source"): "",
+    ("engine", "int8", "max_error"): None,
     ("engine", "lowered", "agreement", "method"): "the artifact itself",
     ("agreement", "budget", "mask_iou"): 0.99,
     ("agreement", "budget", "score_error"): 0.02,

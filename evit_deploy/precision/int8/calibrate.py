@@ -92,7 +92,7 @@ def calibrate(
     _count(state, model, feeds, total, store, key, progress)
     if not state.frames:
         raise UsageError("there are no frames to calibrate with", fix="name a folder with images")
-    chosen = {name: choose_clip(one, method) for name, one in state.histograms.items() if one.largest}
+    chosen = {name: choose_clip(one, method) for name, one in state.histograms.items() if one.limit}
     zeros = [name for name in names if name not in chosen]
     return Calibration(
         scales={name: chosen[name][1] / LEVELS if name in chosen else 1.0 for name in names},
@@ -142,9 +142,9 @@ def _zero_words(names: list[str]) -> list[str]:
 
 def _few_words(state: State, method: str) -> list[str]:
     """Whether more frames would change the ranges: half of them are compared with all."""
-    pairs = [(state.half[name], one) for name, one in state.histograms.items() if name in state.half and one.largest]
+    pairs = [(state.half[name], one) for name, one in state.histograms.items() if name in state.half and one.limit]
     moved = [
-        abs(choose_clip(half, method)[1] / choose_clip(one, method)[1] - 1) if half.largest else 1.0
+        abs(choose_clip(half, method)[1] / choose_clip(one, method)[1] - 1) if half.limit else 1.0
         for half, one in pairs
     ]
     if not moved or (median := float(np.median(moved))) <= MOVED:

@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 BINS = 2048
 
+NOTHING = 2.0**-100
+"""Magnitudes below this are zero: FP16 ends at 2^-24."""
+
 
 @dataclass
 class Histogram:
@@ -22,7 +25,7 @@ class Histogram:
 
     Attributes:
         largest: Largest magnitude of all values, also of those that were not counted.
-        limit: Upper end of the last bin: a power of two; 0 before anything but zeros came.
+        limit: Upper end of the last bin: a power of two; 0 while all was zero.
         counts: int64 [BINS], of equal width from 0 to `limit`; the first one holds zeros too.
     """
 
@@ -57,7 +60,7 @@ class Histogram:
 
     def _reach(self, largest: float) -> None:
         """Widen the range until it holds a magnitude."""
-        if largest == 0:
+        if largest < NOTHING:
             return
         needed = math.ldexp(1.0, math.frexp(largest)[1])  # the next power of two above
         if self.limit == 0:

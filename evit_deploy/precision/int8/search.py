@@ -157,7 +157,8 @@ class _Search:
         failures = 0
         while failures < PATIENCE:
             limit = self.harms(best)
-            swapped = {(best - out) | (move & start) for out in self.moves if out & best for move in self.moves}
+            missing = [move & start for move in self.moves if (move & start) - best]
+            swapped = {(best - out) | piece for out in self.moves if out & best for piece in missing}
             likely = [one for one in swapped - tried if self.harms(one) <= limit and self.gains(best, one)]
             candidate = min(likely, key=lambda one: (self.trials.ms(one), self.trials.named(one)), default=best)
             if candidate == best or not self.trials.affordable(candidate):

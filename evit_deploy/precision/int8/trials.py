@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Assignments that a search asks about: each is judged once, from the journal where it is known, while there is time."""
+"""What a search asks about: each assignment is judged once, from the journal where known, while there is time."""
 
 from __future__ import annotations
 

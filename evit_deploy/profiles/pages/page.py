@@ -14,7 +14,9 @@ from evit_deploy.profiles.pages.accuracy import confusion_charts
 from evit_deploy.profiles.pages.beside import others
 from evit_deploy.profiles.pages.charts.canvas import COLOURS
 from evit_deploy.profiles.pages.charts.latency import latency_drift, latency_histogram
+from evit_deploy.profiles.pages.charts.tradeoff import tradeoff
 from evit_deploy.profiles.pages.graph import graphs_of
+from evit_deploy.profiles.pages.int8 import int8_section
 from evit_deploy.profiles.pages.pictures import Pictures, read_pictures
 from evit_deploy.profiles.pages.provenance import engine_info, made, provenance, tags
 from evit_deploy.profiles.pages.tables import agreement_table
@@ -72,10 +74,11 @@ def render_page(recorded: Recorded, pictures: Pictures, beside: Sequence[Recorde
     assert report is not None
     one = isinstance(report, ProfileReport)
     values = engine_values(report) if isinstance(report, ProfileReport) else parts_values(report)
-    graphs = graphs_of(report)
+    graphs, int8 = graphs_of(report), int8_section(report)
     charts = {
         "histogram": latency_histogram(report.latencies, values["colours"]),
         **({"drift": latency_drift(report.latencies)} if one else {}),
+        **({"tradeoff": tradeoff("tradeoff", int8.info)} if int8 else {}),
         **confusion_charts(recorded.evaluations),
     }
     for graph in graphs:
@@ -85,6 +88,7 @@ def render_page(recorded: Recorded, pictures: Pictures, beside: Sequence[Recorde
         charts,
         report=report,
         graphs=graphs,
+        int8=int8,
         pictures=pictures,
         evaluations=recorded.evaluations,
         others=others(report, beside),

@@ -10,7 +10,7 @@ from pathlib import Path
 from evit_deploy.errors import ArtifactError, UsageError
 from evit_deploy.profiles.pages.index import Unreadable, reason, write_index
 from evit_deploy.profiles.pages.page import write_page
-from evit_deploy.profiles.reading import REPORT, no_profile, recorded_folders
+from evit_deploy.profiles.reading import REPORT, find_profile, recorded_folders
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def remake(profiles: Path, names: Sequence[str] = ()) -> Remade:
         )
     broken: dict[str, Unreadable] = {}
     if names:
-        pages = [write_page(folder) for folder in [_find(profiles, name) for name in names]]
+        pages = [write_page(folder) for folder in [find_profile(name, profiles) for name in names]]
     else:
         pages = list(_every_page(profiles, broken))
     index, unreadable = write_index(profiles)
@@ -60,10 +60,3 @@ def _every_page(profiles: Path, broken: dict[str, Unreadable]) -> Iterator[Path]
                 yield write_page(folder)
             except (ArtifactError, UsageError) as error:
                 broken[folder.name] = Unreadable(folder.name, reason(error))
-
-
-def _find(profiles: Path, name: str) -> Path:
-    for folder in (profiles / name, Path(name)):
-        if name and (folder / REPORT).is_file():
-            return folder
-    raise no_profile(name, profiles, f"a folder with {REPORT}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import evit_deploy
 from evit_deploy.errors import MissingExtraError
-from evit_deploy.profiles.pages.words import energy, identifier, interval, milliseconds, scientific, three_figures
+from evit_deploy.profiles.pages.words import energy, identifier, interval, milliseconds, points, scientific, three_figures
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,6 +56,6 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters.update(
         ms=milliseconds, sci=scientific, interval=interval, three=three_figures, energy=energy,
-        ident=identifier, quote=shlex.quote,
+        ident=identifier, points=points, quote=shlex.quote,
     )  # fmt: skip
     return environment

@@ -42,6 +42,11 @@ def scientific(value: float) -> str:
     return f"{mantissa} × 10{raised}"
 
 
+def points(drop: float) -> str:
+    """Points lost or, where the change was for the better, gained."""
+    return f"{abs(drop):.2f} points {'gained' if drop < 0 else 'lost'}"
+
+
 def interval(value: float, sigma: float) -> str:
     """A measured value and its standard error, rounded where the error says so: 12.34 and 0.21 as "12.3 ± 0.2"."""
     digits = 0

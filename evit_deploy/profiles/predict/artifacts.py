@@ -20,6 +20,8 @@ from evit_deploy.engines.plan import PLAN, Plan, read_plan
 from evit_deploy.errors import UsageError, extra
 from evit_deploy.manifest import DECODER, ENCODER, Manifest, TensorInfo, is_bundle, read_artifact
 from evit_deploy.profiles.predict import graphs
+from evit_deploy.profiles.predict.int8_cost import FORM, int8_calibration
+from evit_deploy.profiles.predict.int8_plan import int8_plan_of
 from evit_deploy.profiles.predict.plans import ARCH, READER, io_bytes, plan_of, planner
 from evit_deploy.profiles.predict.store import kept
 from evit_deploy.profiles.predict.subject import Subject
@@ -93,17 +95,23 @@ def _make(folder: Path, manifest: Manifest, fixed: Fixed | None, progress: Progr
                 graph = lower_decoder(graph, "fp16", fixed.prompts, fixed.slots).model
             else:
                 graph = lower(graph, "fp16", graphs.ATTENTION).model
-    plan, origin = plan_of(graph, _precision(manifest), progress)
+    if _precision(manifest) == "int8":
+        plan, origin = int8_plan_of(graph, progress)
+    else:
+        plan, origin = plan_of(graph, _precision(manifest), progress)
     return _described(folder, manifest, plan, origin, (io_bytes(graph.graph.input), io_bytes(graph.graph.output)))
 
 
 def _key(manifest: Manifest, fixed: Fixed | None) -> dict[str, Any]:
     """What the typed graph of an artifact depends on, and what is said of it."""
-    file = manifest.files[manifest.graph.file]
-    made = {"lowering": LOWERING, "attention": graphs.ATTENTION, "fixed": fixed and asdict(fixed)}
+    file, made = manifest.files[manifest.graph.file], dict[str, Any]()
+    if manifest.engine is None:
+        made = {"lowering": LOWERING, "attention": graphs.ATTENTION, "fixed": fixed and asdict(fixed)}
+    elif manifest.engine.precision == "int8":
+        made = {"int8": FORM, "channels": int8_calibration().constants.channels}
     return {
         "graph": file.sha256, "precision": _precision(manifest), "arch": ARCH, "reader": READER,
-        "target": manifest.engine and manifest.engine.target, **({} if manifest.engine else made),
+        "target": manifest.engine and manifest.engine.target, **made,
     }  # fmt: skip
 
 

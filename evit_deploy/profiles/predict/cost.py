@@ -119,9 +119,15 @@ class Cost:
     arithmetic: Array
 
     @property
+    def times(self) -> Array:
+        """Of each kernel, without its launch."""
+        found: Array = np.maximum(self.traffic, self.arithmetic)
+        return found
+
+    @property
     def total(self) -> float:
         """All kernels, without launches."""
-        return float(np.maximum(self.traffic, self.arithmetic).sum())
+        return float(self.times.sum())
 
 
 def kernel_rates(conditions: Conditions, constants: Constants) -> tuple[Array, float]:

@@ -11,14 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from evit_deploy.errors import UsageError, extra
 from evit_deploy.manifest import content_key
 from evit_deploy.precision.int8.oracle import Cost
 from evit_deploy.profiles.predict.artifacts import graph_subject
-from evit_deploy.profiles.predict.cost import calibration
-from evit_deploy.profiles.predict.int8_cost import Int8Model, Mixed, int8_calibration, int8_gain, mixed_times
+from evit_deploy.profiles.predict.cost import Array, calibration
+from evit_deploy.profiles.predict.int8_cost import FORM, Int8Model, Mixed, int8_calibration, int8_gain, mixed_cost
 from evit_deploy.profiles.predict.int8_flow import flow_of
 from evit_deploy.profiles.predict.machine import conditions
 from evit_deploy.profiles.predict.prediction import Conditions
@@ -31,8 +29,7 @@ if TYPE_CHECKING:
 
     from evit_deploy.precision.int8.layers import Layer
 
-FORM = 1
-"""Raised whenever the model says something else of the same plan and constants."""
+__all__ = ["FORM", "PredictedOracle", "predicted_oracle"]
 
 
 def predicted_oracle(
@@ -114,12 +111,11 @@ class PredictedOracle:
         margin = self._eight.margin ** float(self._wide[changed].sum() / whole)
         return Cost(ms, ms / whole, ms / whole / margin, ms / whole * margin)
 
-    def _times(self, mixed: Mixed) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _times(self, mixed: Mixed) -> Array:
         """Milliseconds of every kernel with its launch."""
         constants = calibration().constants
-        times = mixed_times(mixed, self._machine, constants, self._eight.constants)
-        found: np.ndarray[tuple[int], np.dtype[np.float64]] = times + constants.launch(self._machine)
-        return found
+        cost = mixed_cost(mixed, self._machine, constants, self._eight.constants)
+        return cost.times + constants.launch(self._machine)
 
 
 def _words(machine: Conditions) -> str:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,12 +31,16 @@ from typing import Any
 
 import numpy as np
 
-from evit_deploy.profiles.predict.cost import DENSE, LIGHT, MOVING, Array, Constants, Work, kernel_rates
+from evit_deploy.engines.plan import Kernel
+from evit_deploy.profiles.predict.cost import DENSE, LIGHT, MOVING, Array, Constants, Cost, Work, kernel_rates
 from evit_deploy.profiles.predict.int8_flow import GRAPH_INPUT, Flow, Passed, Read
 from evit_deploy.profiles.predict.prediction import Conditions
 from evit_deploy.targets import TARGETS
 
 CALIBRATION = Path(__file__).with_name("int8.json")
+
+FORM = 1
+"""Raised whenever the model says something else of the same plan and constants."""
 
 ASSUMED_GAIN = 2.0
 """Peak in INT8 over that in FP16 where it is not known: that of an Orin, an A100 and an H100."""
@@ -97,13 +101,13 @@ class Mixed:
         half: What they do in FP16.
         eight: What they do in INT8.
         kinds: See `Work.kinds`; a kernel keeps the kind it has in FP16.
-        added: How many only quantise.
+        added: The tensors that those quantise.
     """
 
     half: Work
     eight: Work
     kinds: np.ndarray[tuple[int], np.dtype[np.intp]]
-    added: int
+    added: tuple[str, ...]
 
 
 class Int8Model:
@@ -129,16 +133,17 @@ class Int8Model:
         chosen = frozenset(layers)
         half = np.stack([self.work.activations, self.work.weights, self.work.flops])
         eight = np.zeros_like(half)
-        added = [pair for one in self.flow.passed if (pair := self._pass(one, chosen, half[0], eight[0])) is not None]
+        passed = {one.name: self._pass(one, chosen, half[0], eight[0]) for one in self.flow.passed}
+        added = {name: pair for name, pair in passed.items() if pair is not None}
         for name in chosen & self.flow.products.keys():
             product = self.flow.products[name]
             half[1:, product.kernel] -= product.weights, product.flops
             eight[1:, product.kernel] += product.weights / 2, product.flops
         more = np.zeros((2, 3, len(added)))
-        more[:, 0] = np.array(added, float).reshape(-1, 2).T
+        more[:, 0] = np.array([*added.values()], float).reshape(-1, 2).T
         halves, eights = (np.concatenate(pair, axis=1).clip(min=0.0) for pair in zip((half, eight), more, strict=True))
         kinds = np.concatenate([self.work.kinds, np.full(len(added), MOVING)])
-        return Mixed(Work(*halves), Work(*eights), kinds, len(added))
+        return Mixed(Work(*halves), Work(*eights), kinds, tuple(added))
 
     def _pass(self, one: Passed, chosen: frozenset[str], half: Array, eight: Array) -> tuple[float, float] | None:
         """Let a tensor be INT8 for those who read INT8; the bytes of a kernel that quantises it, if one must."""
@@ -179,10 +184,8 @@ class Int8Model:
         return not adds and all(name in chosen for name in self.products[one.maker])
 
 
-def mixed_times(
-    mixed: Mixed, machine: Conditions, constants: Constants, eight: Int8Constants
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Milliseconds of each kernel without its launch.
+def mixed_cost(mixed: Mixed, machine: Conditions, constants: Constants, eight: Int8Constants) -> Cost:
+    """How long kernels take, without launches.
 
     Args:
         mixed: The kernels.
@@ -196,5 +199,19 @@ def mixed_times(
     wide, small = mixed.half, mixed.eight
     moved = wide.activations + wide.weights + costs[mixed.kinds] * (small.activations + small.weights)
     peak = flops_ms * int8_gain(machine)[0] * eight.arithmetic
-    found: Array = np.maximum(moved / bytes_ms[mixed.kinds], wide.flops / flops_ms + small.flops / peak)
-    return found
+    return Cost(moved / bytes_ms[mixed.kinds], wide.flops / flops_ms + small.flops / peak)
+
+
+def mixed_of(kernels: Iterable[Kernel]) -> Mixed:
+    """What the kernels of an INT8 engine do, by the types in its own plan; those that read INT8 compute in INT8."""
+    table = []
+    for kernel in kernels:
+        sizes = {tensor.name: tensor.bytes for tensor in (*kernel.inputs, *kernel.outputs) if tensor.dtype == "Int8"}
+        narrow = any(tensor.dtype == "Int8" for tensor in kernel.inputs)
+        amounts = np.array([kernel.distinct_traffic - sum(sizes.values()), kernel.constants, kernel.flops], float)
+        table.append(([1, not narrow, not narrow] * amounts, np.array([sum(sizes.values()), *(narrow * amounts[1:])])))
+    half, eight = (
+        Work(*np.array(rows).reshape(-1, 3).T) for rows in ([row[0] for row in table], [row[1] for row in table])
+    )
+    as_half = Work(half.activations + 2 * eight.activations, half.weights, half.flops + eight.flops)
+    return Mixed(half, eight, as_half.kinds, ())

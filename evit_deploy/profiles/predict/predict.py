@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evit_deploy.engines.plan import Kernel
-from evit_deploy.profiles.predict.cost import Work, calibration, kernel_cost, run_ms
+from evit_deploy.profiles.predict.cost import Cost, Work, calibration, kernel_cost
+from evit_deploy.profiles.predict.int8_cost import int8_calibration, mixed_cost, mixed_of
 from evit_deploy.profiles.predict.machine import in_fp32
 from evit_deploy.profiles.predict.prediction import Bound, Conditions, KernelTime, Prediction, Terms, by_stage
 from evit_deploy.profiles.predict.stages import INPUT, OUTPUT, stages_of
@@ -35,9 +36,9 @@ def predict_plan(subject: Subject, machine: Conditions) -> Prediction:
     """
     kernels = [(number, kernel) for number, kernel in enumerate(subject.plan.kernels) if kernel.works]
     work = Work.of(kernel for _, kernel in kernels)
-    machine = machine if subject.precision == "fp16" else in_fp32(machine)
+    machine = machine if subject.precision in ("fp16", "int8") else in_fp32(machine)
     constants = calibration().constants
-    cost, launch, copy = kernel_cost(work, machine, constants), constants.launch(machine), constants.copy(machine)
+    cost, launch, copy = _cost(subject, machine), constants.launch(machine), constants.copy(machine)
     stages = stages_of([kernel for _, kernel in kernels], subject.input)
     times = tuple(
         _kernel_time(number, kernel, stage, moved, traffic, arithmetic, launch)
@@ -47,7 +48,7 @@ def predict_plan(subject: Subject, machine: Conditions) -> Prediction:
     )
     copies = {INPUT: Terms(copies=copy * subject.inputs), OUTPUT: Terms(copies=copy * subject.outputs)}
     by_name = _with_copies(by_stage(times), copies)
-    low, high = _interval(subject, work, machine)
+    low, high = _interval(subject, machine)
     return Prediction(
         subject=subject.name,
         model=subject.model,
@@ -66,6 +67,14 @@ def predict_plan(subject: Subject, machine: Conditions) -> Prediction:
         kernels=times,
         notes=(*subject.notes, *_notes(subject, machine)),
     )
+
+
+def _cost(subject: Subject, machine: Conditions) -> Cost:
+    """How long the kernels take, without launches."""
+    constants, kernels = calibration().constants, subject.plan.working
+    if subject.precision == "int8":
+        return mixed_cost(mixed_of(kernels), machine, constants, int8_calibration().constants)
+    return kernel_cost(Work.of(kernels), machine, constants)
 
 
 def _kernel_time(
@@ -101,22 +110,29 @@ def _is_held_out(subject: Subject, machine: Conditions) -> bool:
     return alike and _is_calibrated(machine)
 
 
-def _interval(subject: Subject, work: Work, machine: Conditions) -> tuple[float, float]:
+def _interval(subject: Subject, machine: Conditions) -> tuple[float, float]:
     """Milliseconds that the model's errors leave open, and what is assumed beyond the machines it was fitted to.
 
     Nobody published how convolutions slow down with fewer or slower multiprocessors: they may follow their clock, as
     this model has it, or memory. A CUDA graph may save nothing, and neither may zero-copy. The interval spans both.
     """
-    fitted, copied = calibration(), subject.inputs + subject.outputs
+    fitted = calibration()
     machines = [machine]
     if not _is_calibrated(machine):
         machines += [replace(machine, clock_mhz=None), replace(machine, cuda_graph=False, copies="pinned")]
-    found = [run_ms(work, copied, each, fitted.constants) for each in machines]
+    found = [_run_ms(subject, each) for each in machines]
     margin = fitted.margins.get(machine.target, max(fitted.margins.values()))
     if subject.origin == FALLBACK:
         margin *= _FALLBACK_MARGIN if subject.batch == 1 else _FALLBACK_BATCH_MARGIN
-    margin *= 1.0 if subject.precision == "fp16" else _FP32_MARGIN
+    margin *= {"fp16": 1.0, "int8": int8_calibration().margin}.get(subject.precision, _FP32_MARGIN)
     return min(found) / margin, max(found) * margin
+
+
+def _run_ms(subject: Subject, machine: Conditions) -> float:
+    """How long a whole run takes: kernels, launches and copies."""
+    constants, cost = calibration().constants, _cost(subject, machine)
+    copies = (subject.inputs + subject.outputs) * constants.copy(machine)
+    return cost.total + len(cost.traffic) * constants.launch(machine) + copies
 
 
 def _notes(subject: Subject, machine: Conditions) -> tuple[str, ...]:
@@ -133,8 +149,10 @@ def _notes(subject: Subject, machine: Conditions) -> tuple[str, ...]:
         notes.append("the mode's limit of the memory clock, where it has one, is not counted")
     if machine.cuda_graph:
         notes.append("what a kernel's launch costs within a CUDA graph is assumed")
-    if subject.precision != "fp16":
+    if subject.precision not in ("fp16", "int8"):
         notes.append("no latency in FP32 was published: its interval is wider by an assumed factor")
+    if subject.precision == "int8":
+        notes.append("what INT8 gains is fitted to other networks: the interval is wider by how far off those are")
     return tuple(notes)
 
 

@@ -94,7 +94,7 @@ class Conditions:
         clock_mhz: GPU clock; None where it is not known.
         bandwidth_gbs: Memory bandwidth, GB/s.
         peak_tflops: Dense peak in the graph's precision at that clock and those multiprocessors, 10¹² operations per
-            second: of tensor cores in FP16, without them in FP32.
+            second: of tensor cores in FP16 (of an INT8 graph too), without them in FP32.
         uncertain: Names of the figures above that the vendor did not publish.
         cuda_graph: Whether all kernels are launched as one CUDA graph.
         copies: How inputs and outputs move.
@@ -123,7 +123,7 @@ class Prediction:
         model: Name of the model.
         resolution: (height, width) of the graph's input.
         batch: Batch size.
-        precision: "fp16" or "fp32".
+        precision: "fp16", "fp32" or "int8".
         input: What the graph takes: "image" (uint8) or "tensor" (float).
         output: What it gives: "classes", "logits", "embedding", …
         plan: Where the kernels come from: a compiler and its version, or "the graph alone".

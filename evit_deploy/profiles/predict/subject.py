@@ -26,7 +26,7 @@ class Subject:
         model: Name of the model.
         resolution: (height, width) of the graph's input; of a mask decoder, the frame that its points are in.
         batch: Frames per run; of a mask decoder, prompts.
-        precision: "fp16" or "fp32".
+        precision: "fp16", "fp32" or "int8".
         input: "image", "tensor" or "prompts".
         output: "classes", "confidence", "logits", "embedding" or "masks".
         plan: The kernels.

@@ -16,7 +16,7 @@ from evit_deploy.profiles.latency import Latency, ratio_range
 from evit_deploy.profiles.original import weights_choice, weights_seed
 from evit_deploy.profiles.power.record import PowerRecord
 from evit_deploy.profiles.predict.prediction import Prediction
-from evit_deploy.profiles.report import REPORT_VERSION, built_name, export_name
+from evit_deploy.profiles.report import REPORT_VERSION, built_name, export_name, int8_options
 from evit_deploy.profiles.sam.verify import Verdict
 
 
@@ -139,9 +139,10 @@ def commands(report: PartsReport) -> list[str]:
     name = [] if export == encoder.model.name else ["--name", export]
     lines = [
         ["export", encoder.model.name, *_export_options(manifests), *name],
-        ["build", export, "--target", engine.target, f"--{engine.precision}", *compiler, *_sizes(manifests)],
+        ["build", export, "--target", engine.target, f"--{engine.precision}", *compiler, *_sizes(manifests),
+         *int8_options(engine)],
         ["profile", built_name(report.engine, encoder), "--runs", str(report.works[0].engine.runs)],
-    ]
+    ]  # fmt: skip
     return [shlex.join(["evit-deploy", *line]) for line in lines]
 
 

@@ -13,7 +13,7 @@ import pytest
 from evit_deploy.profiles.pages import Pictures, remake, write_pictures
 from evit_deploy.profiles.pages.pictures import FrameRow, Picture, Swatch, data_uri
 from tests.browser import Browser, find_chromium
-from tests.profiles.pages.full import full_evaluation, full_manifest, full_parts, full_report
+from tests.profiles.pages.full import full_evaluation, full_manifest, full_parts, full_report, int8_manifest
 from tests.profiles.records import make_report, write_report
 
 FULL, PLAIN, PARTS = "b0-seg.orin-nx.fp16", "b0-seg.cpu.fp32", "l0-sam.cpu.fp32"
@@ -33,7 +33,7 @@ def some_pictures() -> Pictures:
 def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Profiles with everything, with little, of several parts, and a broken one, with their pages. Do not change."""
     profiles = tmp_path_factory.mktemp("profiles")
-    write_report(profiles / FULL, replace(full_report(), engine=FULL))
+    write_report(profiles / FULL, replace(full_report(manifest=int8_manifest()), engine=FULL))
     write_pictures(profiles / FULL, some_pictures())
     full_evaluation().evaluation.write(profiles / FULL / "evaluation.cityscapes.json")
     write_report(profiles / PLAIN, replace(make_report(manifest=full_manifest()), engine=PLAIN))

@@ -16,7 +16,7 @@ from evit_deploy.profiles.predict.prediction import KernelTime, Prediction, Term
 from evit_deploy.profiles.reading import Evaluated
 from evit_deploy.profiles.report import ProfileReport
 from evit_deploy.profiles.sam.report import PartsReport
-from tests.manifest.sample import SHA
+from tests.manifest.sample import SHA, sample_int8
 from tests.profiles.records import make_latency, make_manifest, make_parts, make_power, make_report
 
 STAGES = ("input", "stem", "stage 1", "stage 2", "stage 3", "stage 4", "head", "output")
@@ -25,6 +25,13 @@ STAGES = ("input", "stem", "stage 1", "stage 2", "stage 3", "stage 4", "head", "
 def full_manifest(**changes: Any) -> Manifest:
     manifest = make_manifest(**changes)
     return replace(manifest, files={manifest.graph.file: FileInfo(SHA, 1)})
+
+
+def int8_manifest(**changes: Any) -> Manifest:
+    """The manifest of an engine in INT8; changes are of what it says of that."""
+    manifest = full_manifest(target="orin-nx", precision="int8")
+    assert manifest.engine is not None
+    return replace(manifest, engine=replace(manifest.engine, int8=replace(sample_int8(), **changes)))
 
 
 def full_prediction(input: str = "image", batch: int = 1) -> Prediction:
