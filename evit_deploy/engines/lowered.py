@@ -120,5 +120,7 @@ def _emulated(folder: Path, manifest: Manifest, precision: str, progress: Progre
     with progress("verify against PyTorch", len(reference.names)) as step:
         agreement = verify(infer, manifest, reference, BUDGETS[precision], step.advance)
     fix = "evit-deploy export … --check-range shows which tensors are large"
+    if precision == "int8":
+        fix = "calibrate with frames like these, or export with --images DIR of what the robot sees"
     require(agreement, f"the typed {precision} graph", fix)
     return replace(manifest, agreement=replace(agreement, method=method))

@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import evit_deploy
 from evit_deploy.agreement import BUDGETS
-from evit_deploy.engines import build, build_engine, lowered
+from evit_deploy.engines import build, build_engine
+from evit_deploy.engines import lowered as lowered_module
 from evit_deploy.engines.lowering import check_opset, emulated, lower_graph
 from evit_deploy.errors import (
     ArtifactError,
@@ -474,7 +475,7 @@ def test_a_class_map_alone_that_is_wrong_is_found(
         onnx.save(model, result)
         return typed
 
-    monkeypatch.setattr(lowered, "lower_graph", shifted)
+    monkeypatch.setattr(lowered_module, "lower_graph", shifted)
     with pytest.raises(CheckFailedError, match="of classes equal"):
         build_engine(export, tmp_path / "e", target="orin", precision="fp16")
     assert entries(tmp_path) == []

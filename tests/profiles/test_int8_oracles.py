@@ -72,7 +72,7 @@ def test_two_it_must_be(names: tuple[str, ...], profiles: Path) -> None:
 
 
 def test_a_profile_that_is_not_there_names_the_nearest(profiles: Path) -> None:
-    with pytest.raises(UsageError, match="no profile 'b0-seg.orin.int9'") as caught:
+    with pytest.raises(UsageError, match="there is no profile") as caught:
         choose_oracle((NAMES[0], "b0-seg.orin.int9"), profiles)
     assert NAMES[1] in str(caught.value.found)
 

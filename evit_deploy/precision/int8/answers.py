@@ -4,7 +4,9 @@
 * Segmentation: points of mIoU. Frames with labels (drawn scenes, for weights that were trained on such) are counted
   against these. Otherwise FP32's own probabilities stand for the truth that nobody knows: a pixel of class c with
   probability p counts p for c. The *expected* mIoU of FP32's classes less that of INT8's is what is expected to be
-  lost. An overconfident network overstates it: what it is sure of counts in full.
+  lost. It is an estimate: an overconfident network overstates it, because what it is sure of counts in full; one that
+  is sure of nothing has little to lose. It may be just below zero, since the likeliest class is best for pixels, not
+  for mIoU.
 * Classification: the same with the probability of the best class, in points of top-1.
 * Image encoders: 100 less the mean intersection over union of the masks that the decoder makes of it, in percent.
 

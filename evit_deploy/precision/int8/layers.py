@@ -22,6 +22,7 @@ from evit_deploy.precision.graph import GraphView
 PICTURE = 3
 """Channels of a picture."""
 
+
 @dataclass(frozen=True)
 class Layer:
     """A convolution that may be INT8.

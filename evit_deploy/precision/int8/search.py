@@ -152,15 +152,14 @@ class _Search:
         return best
 
     def exchange(self, start: Assignment, best: Assignment) -> Assignment:
-        """Try to take back one piece for another, where the sum of harms says that it may do, cheapest first."""
+        """Try to take back one piece for another that gains more: the fastest that does no more harm, then others."""
         tried: set[Assignment] = set()
         failures = 0
         while failures < PATIENCE:
-            limit = self.harms(best)
             missing = [move & start for move in self.moves if (move & start) - best]
             swapped = {(best - out) | piece for out in self.moves if out & best for piece in missing}
-            likely = [one for one in swapped - tried if self.harms(one) <= limit and self.gains(best, one)]
-            candidate = min(likely, key=lambda one: (self.trials.ms(one), self.trials.named(one)), default=best)
+            faster = [one for one in swapped - tried if self.gains(best, one)]
+            candidate = min(faster, key=lambda one, now=best: self.promise(now, one), default=best)  # type: ignore[misc]
             if candidate == best or not self.trials.affordable(candidate):
                 break
             tried.add(candidate)
@@ -168,6 +167,10 @@ class _Search:
             if self.trials.allowed(candidate):
                 best, failures = candidate, 0
         return best
+
+    def promise(self, now: Assignment, then: Assignment) -> tuple[float, float, tuple[str, ...]]:
+        """How promising a change is, best first: by the harm it adds, by its cost, by its place."""
+        return max(self.harms(then) - self.harms(now), 0.0), self.trials.ms(then), self.trials.named(then)
 
     def harms(self, layers: Assignment) -> float:
         """Sum of the harms of layers."""

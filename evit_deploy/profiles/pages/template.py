@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import evit_deploy
 from evit_deploy.errors import MissingExtraError
-from evit_deploy.profiles.pages.words import energy, identifier, interval, milliseconds, points, scientific, three_figures
+from evit_deploy.profiles.pages.words import (
+    energy,
+    identifier,
+    interval,
+    milliseconds,
+    points,
+    scientific,
+    three_figures,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -7,9 +7,9 @@ changes is how many bytes, and at what rate:
 * A convolution in INT8 reads its source and its weights in INT8, and computes at INT8's peak. Bias, activation and the
   quantisation of its result cost nothing: TensorRT fuses them.
 * It writes INT8 if nothing but convolutions in INT8 reads its result. If others do as well, it writes FP16 and a
-  kernel of its own quantises that, because a convolution has one output. So it is if it adds a residual in FP16: "the
-  precision of the first input to the addition decides that of the result" (TensorRT's documentation, Working with
-  Quantized Types), and so it is behind every convolution and product in FP16.
+  kernel of its own quantises that, because a convolution has one output. So it is if it adds a residual in FP16, whose
+  type the sum takes (TensorRT's documentation, Working with Quantized Types: residuals), and so it is behind every
+  convolution and product in FP16.
 * A kernel of pointwise nodes writes INT8 where INT8 is read, FP16 where FP16 is, or both.
 * What the graph is given, and what was only moved (resized, put side by side), is quantised by a kernel of its own.
 * INT8 maps are stored with their channels filled up to a multiple.

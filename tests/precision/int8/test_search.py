@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,13 +89,24 @@ def test_erratic_judges_lead_nowhere_else(case: Case, salt: int, allow_slower: b
     assert outcome.chosen == (cheapest[0] if cheapest else None)
 
 
-@given(cases())
-def test_near_the_optimum(case: Case) -> None:
-    """At least two thirds of what can be gained at all, and half a percent; see the next test for the usual case."""
-    chosen = case.solve().chosen
-    found = 1.0 if chosen is None else chosen.cost.ratio
-    assert found >= case.best - 1e-12
-    assert 1 - found >= 0.66 * (1 - case.best) - 0.005
+@pytest.mark.parametrize("sum_up", [additive, in_quadrature])
+@pytest.mark.parametrize("border", [0.0, 0.1, 0.4])
+def test_near_the_optimum(sum_up: Callable[..., Rule], border: float) -> None:
+    """Of the gain that is possible: nearly all of it on average, all of it mostly."""
+    draw, shares = random.Random(3), []
+    for _ in range(60):
+        layers = make_layers(count := draw.randint(3, 6), per_block=draw.randint(1, 3))
+        oracle = PricedOracle(layers, [draw.uniform(-0.3, 1.2) for _ in range(count)], border)
+        rule = sum_up(layers, [draw.uniform(0, 1) for _ in range(count)])
+        case = Case(oracle, rule, Goal(draw.uniform(0, 2)))
+        if case.best < 1:
+            chosen = case.solve().chosen
+            found = 1.0 if chosen is None else chosen.cost.ratio
+            assert found >= case.best - 1e-12
+            shares.append((1 - found) / (1 - case.best))
+    assert len(shares) > 30
+    assert sum(shares) / len(shares) > 0.97
+    assert sum(share > 1 - 1e-9 for share in shares) / len(shares) > 0.9
 
 
 @given(st.lists(st.floats(0.01, 0.1), min_size=MANY, max_size=MANY), st.integers(0, MANY - 1), st.floats(0.1, 0.9))
@@ -263,9 +275,9 @@ def test_time_is_kept_and_what_was_judged_counts(seconds: float) -> None:
         assert case.goal.allows(outcome.chosen.score)
 
 
-def test_more_time_never_gives_less() -> None:
+def test_once_each_layer_was_judged_more_time_never_gives_less() -> None:
     case, ratios = wide(), []
-    for seconds in (30, 40, 60, 1000):
+    for seconds in range(2 * (MANY + 1), 80, 3):
         watch = Watch(case.rule, each=1.0)
         options = {"minutes": seconds / 60, "clock": watch}
         chosen = search(case.oracle.layers, case.oracle, watch.judging, case.goal, **options).chosen

@@ -16,7 +16,7 @@ from tests.browser import Browser, find_chromium
 from tests.profiles.pages.full import full_evaluation, full_manifest, full_parts, full_report, int8_manifest
 from tests.profiles.records import make_report, write_report
 
-FULL, PLAIN, PARTS = "b0-seg.orin-nx.fp16", "b0-seg.cpu.fp32", "l0-sam.cpu.fp32"
+FULL, PLAIN, PARTS = "b0-seg.orin-nx.int8", "b0-seg.cpu.fp32", "l0-sam.cpu.fp32"
 
 
 def some_pictures() -> Pictures:

@@ -15,7 +15,7 @@ from tests.profiles.pages.conftest import FULL, PARTS, PLAIN
 from tests.profiles.pages.full import full_prediction
 
 PAGES = [f"{FULL}/report.html", f"{PLAIN}/report.html", f"{PARTS}/report.html", "index.html"]
-CHARTS = {FULL: 7, PLAIN: 2, PARTS: 9, "index.html": 1}
+CHARTS = {FULL: 8, PLAIN: 2, PARTS: 9, "index.html": 1}
 NOTHING_ELSE = "performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))"
 
 
@@ -119,7 +119,7 @@ def test_the_screenshot(browser: Browser, profiles: Path, scheme: str) -> None:
 def test_a_click_in_the_index_leads_to_the_page(browser: Browser, profiles: Path) -> None:
     show(browser, profiles / "index.html")
     browser.click(f'a[href="{FULL}/report.html"]')
-    browser.until("document.querySelector('h1')?.textContent.startsWith('b0-seg on cpu')")
+    browser.until("document.querySelector('h1')?.textContent.startsWith('b0-seg on orin-nx')")
 
 
 def test_a_broken_page_would_show(browser: Browser, tmp_path: Path) -> None:
