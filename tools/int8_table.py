@@ -28,6 +28,7 @@ from evit_deploy.data.metrics import ConfusionMatrix
 from evit_deploy.data.resize import upsample_bicubic
 from evit_deploy.data.scenes import render_scene
 from evit_deploy.export import ExportOptions, export_model
+from evit_deploy.manifest import Manifest
 from evit_deploy.precision.arrange import arrange
 from evit_deploy.precision.graph import load_graph
 from evit_deploy.precision.int8.calibrate import calibrate
@@ -106,6 +107,7 @@ def row(name: str, size: tuple[int, int], calibrated: int, judged: int, others: 
         folder = Path(scratch) / name
         weights = "demo" if name in ("b0-seg", "b1-seg") else "random"
         manifest, _ = export_model(name, folder, ExportOptions(weights=weights, resolution=size, output="logits"))
+        assert isinstance(manifest, Manifest)
         path = folder / manifest.graph.file
         exported = load_graph(path)
         arranged = arrange(exported, "conv")

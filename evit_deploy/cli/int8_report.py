@@ -29,7 +29,7 @@ def int8_lines(info: Int8Info) -> list[str]:
     lines = [
         f"INT8: {info.ratio:.3f} × the time of FP16 ({info.ratio_low:.2f} to {info.ratio_high:.2f}{doubt}),"
         f" {milliseconds(info.ms)} ms in place of {milliseconds(info.fp16_ms)} ms, {info.oracle}",
-        f"INT8: {points(info.drop)}, of {info.metric}, where {info.max_drop:g} may be lost;"
+        f"INT8: {points(info.drop, info.spread)}, of {info.metric}, where {info.max_drop:g} may be lost;"
         f" {info.agreement:.2%} {same}, relative L2 {info.error:.1e}",
         f"judged on {info.judged_frames} frames ({info.judged}), calibrated with {info.images} others"
         f" ({info.calibration}); ranges by {methods}",

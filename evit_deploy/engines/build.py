@@ -98,10 +98,10 @@ def build_engine(
         existing = _read_lowered(folder, lowering.key)
     else:
         existing = read_compiled(folder, compiled_key(lowering.key, chosen, arch, level))
-    if existing is not None:
+    if existing is not None and _is_searched(existing):
         return existing, False
     with write_artifact(folder) as writer:
-        if (before := _read_lowered(folder, lowering.key)) is not None:
+        if (before := _read_lowered(folder, lowering.key)) is not None and _is_searched(before):
             manifest = as_lowered(folder, before)
             copy_lowered(folder, manifest, writer.folder)
         else:
@@ -133,7 +133,7 @@ def lower_engine(
         raise UsageError(f"{spec.name} runs graphs as exported", fix=f"evit-deploy build … --target {spec.name}")
     source = _read_export(export, spec, progress)
     lowering = Lowering(export, source, spec, precision, form, attention is not None, fixed, int8)
-    if (existing := _read_lowered(folder, lowering.key)) is not None:
+    if (existing := _read_lowered(folder, lowering.key)) is not None and _is_searched(existing):
         return existing, False
     with write_artifact(folder) as writer:
         return writer.commit(lowering.write(writer.folder, progress)), True
@@ -187,6 +187,12 @@ def _read_lowered(folder: Path, key: str) -> Manifest | None:
         return manifest if as_lowered(folder, manifest).key == key else None
     except (UsageError, ArtifactError):
         return None
+
+
+def _is_searched(manifest: Manifest) -> bool:
+    """Whether nothing is left to search for: where time was up, building again goes on."""
+    int8 = manifest.engine.int8 if manifest.engine else None
+    return int8 is None or int8.complete
 
 
 def _build_as_exported(

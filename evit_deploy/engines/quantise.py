@@ -87,8 +87,8 @@ class Quantisation:
         typed, exported = load_graph(path), load_graph(self.export / self.source.graph.file)
         arranged = arrange(exported, self.form)
         layers = find_layers(typed)
+        oracle = self.options.oracle(self.export, typed, layers, self.spec.name)  # refuses before anything takes long
         calibration = self._calibrate(arranged, [layer.source for layer in layers], progress)
-        oracle = self.options.oracle(self.export, typed, layers, self.spec.name)
         outcome = self._search(arranged, layers, calibration, oracle, progress)
         chosen = _worth_having(outcome, self.options, self.spec)
         quantised = place(typed, chosen.layers, calibration.scales)
@@ -177,6 +177,7 @@ class _Report:
             full=self._point(outcome.full), curve=tuple(self._point(point) for point in outcome.curve),
             sensitivity={one.name: one.score.drop for one in outcome.sensitivity},
             warnings=self.calibration.warnings, source=options.source, max_error=options.max_error,
+            spread=chosen.score.spread,
         )  # fmt: skip
 
     def _point(self, point: Point) -> Int8Point:

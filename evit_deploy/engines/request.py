@@ -89,8 +89,6 @@ class Request:
         assert engine is not None
         if self.sizes is not None:
             raise UsageError(f"{folder} has its sizes already", fix="build from the export to change them")
-        if self.int8 is not None:
-            raise UsageError(f"{folder} is calibrated already", fix="build from the export to calibrate again")
         # The attention is arranged in the encoder; decoders have another one.
         attention = read_manifest(folder / ENCODER).engine if is_bundle(folder) else engine
         assert attention is not None
@@ -104,6 +102,8 @@ class Request:
                     f"{folder} has its {name} already", found=f"{asked} asked for", expected=has,
                     fix="build from the export to change it",
                 )  # fmt: skip
+        if self.int8 is not None:
+            raise UsageError(f"{folder} is calibrated already", fix="build from the export to calibrate again")
         return replace(self, target=engine.target, precision=engine.precision, attention=None)
 
     def check(self, *, remote: bool = False) -> None:

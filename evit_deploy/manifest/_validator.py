@@ -943,6 +943,14 @@ def validate___definitions_int8(data, custom_formats={}, name_prefix=None):
             data__maxerror = data["max_error"]
             if not isinstance(data__maxerror, (int, float, Decimal, NoneType)) or isinstance(data__maxerror, bool):
                 raise SchemaError("" + (name_prefix or "data") + ".max_error must be number or null")
+        if "spread" in data_keys:
+            data_keys.remove("spread")
+            data__spread = data["spread"]
+            if not isinstance(data__spread, (int, float, Decimal)) or isinstance(data__spread, bool):
+                raise SchemaError("" + (name_prefix or "data") + ".spread must be number")
+            if isinstance(data__spread, (int, float, Decimal)) and not isinstance(data__spread, bool):
+                if data__spread < 0:
+                    raise SchemaError("" + (name_prefix or "data") + ".spread must be bigger than or equal to 0")
         if data_keys:
             raise SchemaError("" + (name_prefix or "data") + " must not contain "+str(data_keys)+" properties")
     return data

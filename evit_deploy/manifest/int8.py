@@ -60,6 +60,7 @@ class Int8Info:
         warnings: What users must know of the calibration.
         source: What the frames were asked for by, as ``--calibrate`` takes it; empty where nobody wrote it down.
         max_error: Relative L2 error that was allowed; None if any.
+        spread: Standard error of `drop` over the frames.
     """
 
     calibration: str
@@ -89,6 +90,7 @@ class Int8Info:
     warnings: tuple[str, ...] = ()
     source: str = ""
     max_error: float | None = None
+    spread: float = 0.0
 
     @property
     def predicted(self) -> bool:

@@ -126,7 +126,7 @@ def test_the_report(exports: Path, evit: Program, monkeypatch: pytest.MonkeyPatc
     assert answer.code == 0, answer.err
     for words in (
         "INT8: 0.650 × the time of FP16 (0.55 to 0.77), 6.50 ms in place of 10.0 ms, predicted for Jetson AGX Orin\n",
-        "INT8: 0.25 points lost, of mIoU, where 0.5 may be lost; 99.22% of classes equal, relative L2 3.1e-02\n",
+        "INT8: 0.25 ± 0.04 points lost, of mIoU, where 0.5 may be lost; 99.22% of classes equal, relative L2 3.1e-02\n",
         "judged on 32 frames (other frames of the demo scenes), calibrated with 128 others",
         "ranges by entropy (3), min-max (1)\n",
         "in INT8: 3 of the 4 convolutions that may be, 75% of all multiply-adds; all 4 would take 0.600 ×",
@@ -143,7 +143,7 @@ def test_the_report(exports: Path, evit: Program, monkeypatch: pytest.MonkeyPatc
     [
         ({"complete": False}, "--search-minutes gives it more"),
         ({"ratio_high": 1.1}, "0.55 to 1.10; whether it is faster is not certain"),
-        ({"drop": -0.125}, "0.12 points gained, of mIoU"),
+        ({"drop": -0.125}, "0.12 ± 0.04 points gained, of mIoU"),
         ({"metric": "mask IoU"}, "99.22% overlap of masks"),
     ],
 )

@@ -248,3 +248,10 @@ def test_what_is_kept_belongs_to_this_form(export: Path, tmp_path: Path, monkeyp
     key = build(export, tmp_path / "e", options())[0].key
     monkeypatch.setattr(quantise, "QUANTISATION", 99)
     assert build(export, tmp_path / "e", options())[0].key != key
+
+
+def test_a_search_that_ran_out_of_time_goes_on(export: Path, tmp_path: Path) -> None:
+    first, _ = build(export, tmp_path / "e", replace(options(judge_images=4), minutes=0.0))
+    second, written = build(export, tmp_path / "e", options(judge_images=4))
+    assert not info_of(first).complete and info_of(second).complete and written and first.key == second.key
+    assert build(export, tmp_path / "e", options(judge_images=4)) == (second, False)

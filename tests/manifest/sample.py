@@ -95,7 +95,7 @@ def sample_int8() -> Int8Info:
         ms=chosen.ms, ratio=chosen.ratio, ratio_low=0.55, ratio_high=0.77, mac_share=chosen.mac_share, layers=layers,
         eligible=full.layers, complete=True, full=full, curve=(full, chosen, Int8Point(0, 0.0, 10.0, 1.0, 0.0, 0.0)),
         sensitivity={layer: 0.0625 * index for index, layer in enumerate((*layers, "/stages.2/conv"))},
-        warnings=("only 128 of 500 images were there",), source="scenes", max_error=0.05,
+        warnings=("only 128 of 500 images were there",), source="scenes", max_error=0.05, spread=0.04,
     )  # fmt: skip
 
 

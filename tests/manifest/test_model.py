@@ -125,7 +125,7 @@ ADDED_LATER = {
     Budget: {"mask_iou", "score_error"},
     EngineInfo: {"attention", "notes", "lowered", "int8"},
     FrameAgreement: {"mask_iou", "score_error"},
-    Int8Info: {"warnings", "source", "max_error"},
+    Int8Info: {"warnings", "source", "max_error", "spread"},
 }
 """Fields with defaults, so that artifacts of earlier versions stay readable."""
 

@@ -146,6 +146,7 @@ DEFAULTS = {
     ("engine", "int8", "warnings"): (),
     ("engine", "int8", "source"): "",
     ("engine", "int8", "max_error"): None,
+    ("engine", "int8", "spread"): 0.0,
     ("engine", "lowered", "agreement", "method"): "the artifact itself",
     ("agreement", "budget", "mask_iou"): 0.99,
     ("agreement", "budget", "score_error"): 0.02,

@@ -42,9 +42,10 @@ def scientific(value: float) -> str:
     return f"{mantissa} × 10{raised}"
 
 
-def points(drop: float) -> str:
-    """Points lost or, where the change was for the better, gained."""
-    return f"{abs(drop):.2f} points {'gained' if drop < 0 else 'lost'}"
+def points(drop: float, spread: float = 0.0) -> str:
+    """Points lost or, where the change was for the better, gained; with their standard error where there is one."""
+    doubt = f" ± {spread:.2f}" if spread else ""
+    return f"{abs(drop):.2f}{doubt} points {'gained' if drop < 0 else 'lost'}"
 
 
 def interval(value: float, sigma: float) -> str:

@@ -36,7 +36,7 @@ def test_everything_is_said() -> None:
         "0.55 to 0.77",
         "6.50&nbsp;ms in place of 10.0&nbsp;ms, predicted for Jetson AGX Orin",
         "3 of 4 convolutions that may be INT8 are, 75&nbsp;% of all multiply-adds",
-        "0.25 points lost, of mIoU",
+        "0.25 ± 0.04 points lost, of mIoU",
         "where 0.5 may be lost, on 32 frames (other frames of the demo scenes)",
         "99.22&nbsp;% of classes equal, relative L2 3.1 × 10⁻²",
         "Calibrated with 128 frames",
@@ -58,7 +58,7 @@ def test_everything_is_said() -> None:
         ({"complete": False}, "Time was up before everything was searched"),
         ({"metric": "expected mIoU"}, "estimated from FP32's own probabilities"),
         ({"metric": "mask IoU"}, "overlap of masks"),
-        ({"drop": -0.5}, "0.50 points gained"),
+        ({"drop": -0.5}, "0.50 ± 0.04 points gained"),
     ],
 )
 def test_what_else_is_said(changes: dict[str, Any], words: str) -> None:
