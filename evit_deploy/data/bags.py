@@ -6,7 +6,9 @@ Messages: sensor_msgs/Image in RGB, BGR, with or without alpha, or grey, and sen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy.typing as npt
 
 from evit_deploy.data.frames import file_identity
 from evit_deploy.data.images import Frame, decode_image
-from evit_deploy.errors import UsageError, extra
+from evit_deploy.errors import EvitError, UsageError, extra, first_line
 
 MOST_PIXELS = 100_000_000
 
@@ -44,10 +46,12 @@ class Bag:
     def __init__(self, path: Path, topic: str | None = None) -> None:
         self._path = path
         self.notes: tuple[str, ...] = ()
+        counts = Counter[str]()
         with self._open() as reader:
-            counts = {one.topic: one.msgcount for one in reader.connections if one.msgtype in (_RAW, _COMPRESSED)}
+            for one in _images(reader):  # several publishers of a topic are several connections
+                counts[one.topic] += one.msgcount
         self._topic = _camera(path, topic, counts)
-        self.words, self._count = f"{path}#{self._topic}", int(counts[self._topic])
+        self.words, self._count = f"{path}#{self._topic}", counts[self._topic]
 
     def __len__(self) -> int:
         """How many messages the topic has."""
@@ -59,17 +63,38 @@ class Bag:
 
     def read(self, chosen: Sequence[int]) -> Iterator[Frame]:
         """Read frames."""
-        wanted = set(chosen)
+        wanted = list(reversed(chosen))
         with self._open() as reader:
-            connections = [one for one in reader.connections if one.topic == self._topic]
-            for index, (connection, _, data) in enumerate(reader.messages(connections)):
-                if index in wanted:
+            messages = reader.messages([one for one in _images(reader) if one.topic == self._topic])
+            for index in range(self._count):
+                if not wanted:
+                    return
+                with self._damage(index):
+                    connection, _, data = next(messages)
+                    if index != wanted[-1]:
+                        continue
                     message = reader.deserialize(data, connection.msgtype)
-                    yield Frame(self.name(index), _pixels(message, connection.msgtype, self.name(index)))
+                    image = _pixels(message, connection.msgtype, self.name(index))
+                wanted.pop()
+                yield Frame(self.name(index), image)
 
     def content(self, chosen: Sequence[int]) -> str:
         """Identity of the bag, the topic, and which frames of it."""
         return f"{file_identity(self._path)} {self._topic} {list(chosen)}"
+
+    @contextmanager
+    def _damage(self, index: int) -> Iterator[None]:
+        """Say where a bag is damaged, or breaks off."""
+        try:
+            yield
+        except EvitError:
+            raise
+        except Exception as error:  # rosbags and numpy have many kinds
+            found = f"only {index} messages" if isinstance(error, StopIteration) else first_line(error)
+            raise UsageError(
+                f"the frame {self.name(index)} of {self._path} cannot be read", found=found,
+                expected=f"{self._count} messages, as the bag says", fix="ros2 bag reindex, or leave the bag out",
+            ) from error  # fmt: skip
 
     def _open(self) -> Any:
         with extra("bag", "Reading a recorded bag"):
@@ -79,24 +104,16 @@ class Bag:
             reader = AnyReader([self._path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
             reader.open()
         except Exception as error:  # rosbags has many kinds
-            raise UsageError(f"{self._path} cannot be read as a bag", found=str(error).splitlines()[0]) from error
-        return _Closing(reader)
+            raise UsageError(f"{self._path} cannot be read as a bag", found=first_line(error)) from error
+        return closing(reader)
 
 
-class _Closing:
-    """An open reader, closed at the end of a with statement."""
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-
-    def __enter__(self) -> Any:
-        return self._reader
-
-    def __exit__(self, *reason: object) -> None:
-        self._reader.close()
+def _images(reader: Any) -> list[Any]:
+    """Connections that carry images."""
+    return [one for one in reader.connections if one.msgtype in (_RAW, _COMPRESSED)]
 
 
-def _camera(path: Path, topic: str | None, counts: dict[str, int]) -> str:
+def _camera(path: Path, topic: str | None, counts: Mapping[str, int]) -> str:
     names = ", ".join(sorted(counts)) or "none"
     if topic is None and len(counts) > 1:
         raise UsageError(

@@ -57,7 +57,7 @@ def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
 def widen(model: onnx.ModelProto) -> onnx.ModelProto:
     """Rewrite a typed graph so that an FP32 backend computes it without rounding: what its FP16 should have been.
 
-    Weights and half inputs have the values they are typed with; nothing else is rounded to half.
+    Weights and half inputs have the values they are typed with; nothing else is rounded to half, or to INT8.
 
     Args:
         model: A graph whose tensors may be float16; it is left as it is.
@@ -114,9 +114,12 @@ def _rewrite(model: onnx.ModelProto, rounds: bool) -> onnx.ModelProto:
     wide = {name: f"{name}@wide" for name in half_inputs | half_outputs}
     sources = _widen_initializers(graph, half_outputs) | half_inputs
     nodes = [_cast(name, wide[name], TensorProto.FLOAT) for name in sorted(sources)]
+    quantised = {node.output[0] for node in graph.node if node.op_type == "QuantizeLinear"}
     for node in graph.node:
         node.input[:] = [wide.get(name, name) for name in node.input]
         _widen_attributes(node)
+        if not rounds and quantised.intersection([*node.input[:1], *node.output[:1]]):
+            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output, name=node.name))
         nodes += _rounded(node, types, wide) if rounds else [node]
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]

@@ -16,7 +16,7 @@ from evit_deploy.progress import Progress, silent
 if TYPE_CHECKING:
     from evit_deploy.precision.locate import LayerError
 
-TYPED = ("fp16",)
+TYPED = ("fp16", "int8")
 
 
 def engine_layers(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evit_deploy.manifest.store import replace_file
-from evit_deploy.precision.int8.histogram import BINS, Histogram
+from evit_deploy.precision.int8.histogram import BINS, NOTHING, Histogram
 
 
 @dataclass
@@ -64,7 +64,10 @@ def read_state(path: Path, key: str, tensors: tuple[str, ...]) -> tuple[State | 
                 return None, f"{path} is the calibration of another graph or of other frames"
             whole, half = (_histograms(tensors, data[f"{part}.ranges"], data[f"{part}.counts"])
                            for part in ("all", "half"))  # fmt: skip
-            return State(whole, int(data["frames"]), half), None
+            frames = int(data["frames"])
+        if len(whole) != len(tensors) or frames < 1:
+            raise ValueError("it counts nothing")
+        return State(whole, frames, half), None
     except Exception as error:  # zipfile, zlib and numpy have many kinds
         return None, f"{path} is damaged ({error})"
 
@@ -75,7 +78,13 @@ def _histograms(tensors: tuple[str, ...], ranges: npt.NDArray[Any], counts: npt.
         return {}
     if ranges.shape != (len(tensors), 2) or counts.shape != (len(tensors), BINS) or counts.dtype != np.int64:
         raise ValueError("counts of another form")
-    plausible = np.isfinite(ranges).all() and (ranges >= 0).all() and (ranges[:, 0] <= ranges[:, 1]).all()
+    largest, limits = ranges.T
+    plausible = (
+        np.isfinite(ranges).all()
+        and ((largest >= 0) & ((largest <= limits) | (largest < NOTHING))).all()
+        and np.isin(np.frexp(limits)[0], (0.0, 0.5)).all()  # powers of two
+        and (counts.sum(axis=1) > 0).all()
+    )
     if not plausible or (counts < 0).any() or (counts > 1 << 50).any():
         raise ValueError("counts that are none")
     return {

@@ -37,6 +37,7 @@ class _Source(Protocol):
 
     words: str
     labelled: bool
+    recorded: bool
 
     @property
     def notes(self) -> tuple[str, ...]: ...
@@ -60,7 +61,7 @@ class Samples:
         self.source, self.labelled = source.words, source.labelled
         content = f"{source.content(self._chosen)} {graph.resolution} {graph.input} {rules}"
         self.key = hashlib.sha256(content.encode()).hexdigest()
-        self._flat: list[str] = []
+        self._flat: list[str] | None = None
 
     def __len__(self) -> int:
         """How many."""
@@ -73,9 +74,14 @@ class Samples:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user must know of the frames that were gone through."""
-        flat = ", ".join(self._flat[:_SHOWN]) + (", …" if len(self._flat) > _SHOWN else "")
-        words = [f"{len(self._flat)} of {len(self)} frames are of one colour: {flat}"] if self._flat else []
+        """What a user must know of the frames; recorded ones are gone through for it, unless they were already.
+
+        Raises:
+            UsageError: As `__iter__`.
+        """
+        flat = self._flat_names()
+        shown = ", ".join(flat[:_SHOWN]) + (", …" if len(flat) > _SHOWN else "")
+        words = [f"{len(flat)} of {len(self)} frames are of one colour: {shown}"] if flat else []
         return (*self._source.notes, *words)
 
     def __iter__(self) -> Iterator[Feed]:
@@ -87,19 +93,29 @@ class Samples:
         flat = []
         for frame in self._source.read(self._chosen):
             image = check_frame(frame.image)
-            if (image == image[0, 0]).all():
+            if _is_flat(image):
                 flat.append(frame.name)
             yield self._feed(image)
-        self._flat = flat
-        if len(flat) == len(self):
-            raise UsageError(
-                f"all {len(self)} frames of {self.source} are of one colour", found=flat[0],
-                expected="pictures of what the robot sees", fix="check the camera, or the folder",
-            )  # fmt: skip
+        self._keep(flat)
 
     def labels(self, index: int) -> UInt8 | None:
         """Train ids [H, W] of a frame; None where nobody knows them."""
         return self._source.labels(self._chosen[index]) if self.labelled else None
+
+    def _flat_names(self) -> list[str]:
+        """Names of the frames of one colour: of drawn ones there are none."""
+        if self._flat is None:
+            frames = self._source.read(self._chosen) if self._source.recorded else ()
+            self._keep([frame.name for frame in frames if _is_flat(frame.image)])
+        return self._flat or []
+
+    def _keep(self, flat: list[str]) -> None:
+        if flat and len(flat) == len(self):
+            raise UsageError(
+                f"all {len(self)} frames of {self.source} are of one colour", found=flat[0],
+                expected="pictures of what the robot sees", fix="check the camera, or the folder",
+            )  # fmt: skip
+        self._flat = flat
 
     def _feed(self, image: UInt8) -> dict[str, npt.NDArray[Any]]:
         height, width = self._graph.resolution
@@ -151,6 +167,10 @@ def open_samples(source: str, manifest: Manifest, count: int, *, held_out: int) 
     return Samples(pair[0], calibrated, graph, rules), Samples(pair[1], judged, graph, rules)
 
 
+def _is_flat(image: UInt8) -> bool:
+    return bool((image == image[0, 0]).all())
+
+
 def _dealt(there: int, sequence: bool, count: int, held_out: int) -> tuple[list[int], list[int]]:
     """Numbers of the frames to calibrate with, and of those to judge on."""
     judged = held_out if there >= count + held_out else max(round(there * held_out / (count + held_out)), 1)
@@ -171,6 +191,7 @@ class _Recorded:
     """Recorded frames, whose truth nobody knows."""
 
     labelled = False
+    recorded = True
 
     def __init__(self, frames: FrameSource, notes: tuple[str, ...]) -> None:
         self._frames, self._notes, self.words = frames, notes, frames.words
@@ -194,6 +215,8 @@ class _Recorded:
 
 class _Made:
     """Drawn scenes, or random noise."""
+
+    recorded = False
 
     def __init__(self, kind: str, use: str, size: tuple[int, int], labelled: bool) -> None:
         self._kind, self._first, self._size, self.labelled = kind, FIRST_SCENE[use], size, labelled
