@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from evit_deploy.agreement import (
     BUDGETS,
     broken_limits,
+    budget_for,
     class_map,
     compare_embedding,
     compare_frame,
@@ -262,3 +263,9 @@ def test_the_worst_of_different_kinds_of_rows():
     total = worst(rows)
     assert (total.mask_iou, total.relative_l2, total.class_agreement) == (1, 0, None)
     assert judge("PyTorch", BUDGET, rows).passed
+
+
+def test_a_class_may_flip_in_int8_where_the_margin_is_small() -> None:
+    assert budget_for("int8", "cls").class_agreement == 0.0
+    assert budget_for("int8", "cls").conceded_margin == BUDGETS["int8"].conceded_margin
+    assert budget_for("int8", "seg") == BUDGETS["int8"] and budget_for("fp16", "cls") == BUDGETS["fp16"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What calibrating INT8 takes: memory, flat or growing, and seconds per frame. For docs/int8.md.
 
-    evit-deploy export b1-seg --weights demo --resolution 512x1024 --out b1
-    python tools/measure_calibration.py b1 --frames 60
+    evit-deploy export b1-seg --weights demo --resolution 512x1024
+    python tools/measure_calibration.py export/b1-seg --frames 60
 
 Takes the way of a build: frames of `--source` as the engine fits them, every tensor that may be INT8, the state kept on
 disk. Memory is the process's own (resident set, Python and libraries included), taken before every frame.
@@ -27,8 +27,8 @@ from evit_deploy.precision.int8.layers import find_layers
 from evit_deploy.precision.int8.samples import Samples, open_samples
 from evit_deploy.precision.probe import Feed
 
-WARM = 10
-"""Frames until the allocator has what it needs; growth is what comes after them."""
+FEWEST = 20
+"""Frames to measure with; the first half of them shows how an allocator warms up, the second half whether it ends."""
 
 
 class Watched:
@@ -62,8 +62,8 @@ def memory(field: str) -> float:
 
 
 def growth(resident: list[float]) -> float:
-    """MB per frame once warm: the slope of a straight line."""
-    warm = np.array(resident[WARM:])
+    """MB per frame in the second half: the slope of a straight line."""
+    warm = np.array(resident[len(resident) // 2 :])
     return float(np.polyfit(np.arange(len(warm)), warm, 1)[0])
 
 
@@ -75,8 +75,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--extrapolate", type=int, default=500, help="frames to say the memory of")
     arguments = parser.parse_args()
-    if arguments.frames < 2 * WARM:
-        parser.error(f"--frames: at least {2 * WARM}")
+    if arguments.frames < FEWEST:
+        parser.error(f"--frames: at least {FEWEST}")
     manifest = read_manifest(arguments.export)
     model = arrange(load_graph(arguments.export / manifest.graph.file))
     tensors = list(dict.fromkeys(layer.source for layer in find_layers(model)))
@@ -86,10 +86,11 @@ def main() -> None:
         found = calibrate(model, tensors, frames, total=arguments.frames, store=Path(folder) / "state.npz", key="-")
     seconds = time.perf_counter() - begun - frames.drawing
     slope, peak = growth(frames.resident), memory("VmHWM")
-    more = max(slope, 0.0) * (arguments.extrapolate - found.images)
+    half = frames.resident[len(frames.resident) // 2]
+    more = max(slope, 0.0) * max(arguments.extrapolate - found.images, 0)
     print(f"{manifest.model.name} at {manifest.graph.resolution}: {len(tensors)} tensors, {found.images} frames")
-    print(f"memory: {loaded:.0f} MB before, {frames.resident[WARM]:.0f} MB after {WARM} frames, {peak:.0f} MB at most")
-    print(f"growth: {slope:+.3f} MB per frame, so {peak + more:.0f} MB for {arguments.extrapolate}")
+    print(f"memory: {loaded:.0f} MB before, {half:.0f} MB after half of the frames, {peak:.0f} MB at most")
+    print(f"growth: {slope:+.3f} MB per frame since, so at most {peak + more:.0f} MB for {arguments.extrapolate}")
     print(f"time: {seconds / found.images:.2f} s per frame, and {frames.drawing / found.images:.2f} s to make one")
 
 

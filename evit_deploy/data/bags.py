@@ -120,7 +120,7 @@ def _camera(path: Path, topic: str | None, counts: Mapping[str, int]) -> str:
             f"{path} has several cameras", found=names, expected="one of them", fix=f"{path}#{sorted(counts)[0]}"
         )
     chosen = topic or next(iter(counts), None)
-    if chosen not in counts or not counts[chosen]:
+    if chosen is None or not counts.get(chosen):
         raise UsageError(
             f"{path} has no images" + (f" on '{topic}'" if topic else ""), found=f"topics with images: {names}",
             expected=f"messages of {_RAW} or {_COMPRESSED}",

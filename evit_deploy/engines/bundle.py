@@ -18,7 +18,7 @@ import evit_deploy
 from evit_deploy.agreement import BUDGETS, require
 from evit_deploy.engines.build import build_engine, choose_attention, lower_engine
 from evit_deploy.engines.compilation import compile_checked
-from evit_deploy.engines.int8_options import Int8Options
+from evit_deploy.engines.int8_options import UNLIKE, Int8Options
 from evit_deploy.engines.lowering import Fixed
 from evit_deploy.engines.running import opened
 from evit_deploy.errors import ArtifactError, CheckFailedError, UsageError
@@ -285,7 +285,8 @@ def _together(
             agreement = verify_bundle(
                 encode, decode, encoder, manifests[decoder], pictures, prompts, BUDGETS[precision], step.advance
             )
-    require(agreement, f"the {precision} encoder and decoder together", "build with --fp32, and report it")
+    fix = UNLIKE if precision == "int8" else "build with --fp32, and report it"
+    require(agreement, f"the {precision} encoder and decoder together", fix)
     return replace(agreement, method=method if other == ITSELF else other)
 
 

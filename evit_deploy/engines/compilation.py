@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import evit_deploy
-from evit_deploy.agreement import BUDGETS, require
+from evit_deploy.agreement import budget_for, require
 from evit_deploy.engines.compiler import Compiler, Job, choose_arch, choose_compiler
 from evit_deploy.engines.flops import MATH
 from evit_deploy.errors import ArtifactError, EvitError, UnavailableError, UsageError
@@ -40,6 +40,9 @@ from evit_deploy.targets import find_target
 from evit_deploy.targets.device import Device, machine_record, this_device
 from evit_deploy.targets.differences import differences
 from evit_deploy.targets.machine import describe
+
+
+_FIXES = {"int8": "build with --fp16, and report it: docs/int8.md names what TensorRT has had no INT8 kernels for"}
 
 
 def compile_engine(
@@ -238,7 +241,7 @@ def run_compiler(compiler: Compiler, job: Job, progress: Progress) -> str:
         raise UnavailableError(
             f"{compiler.name} {compiler.version()} cannot compile the graph in {job.precision}",
             found=reason[-1],
-            fix="try another --compiler; --debug shows all that it says",
+            fix=_FIXES.get(job.precision, "try another --compiler; --debug shows all that it says"),
         ) from error
 
 
@@ -253,7 +256,9 @@ def verified(folder: Path, manifest: Manifest, progress: Progress) -> Manifest:
     with progress("load the engine"):
         engine = open_engine(folder, manifest)
     with engine, progress("verify against PyTorch", len(reference.names)) as step:
-        agreement = verify(engine.infer, manifest, reference, BUDGETS[engine_info.precision], step.advance)
+        agreement = verify(
+            engine.infer, manifest, reference, budget_for(engine_info.precision, manifest.model.task), step.advance
+        )
     fix = "build with --fp32" if engine_info.precision == "bf16" else "try another --compiler, and report it"
     if engine_info.lowered is not None:  # the typed graph was right, so it is what the compiler made of it
         fix = "lower it again with --attention matmul or portable, or --fp32, and report it"

@@ -25,6 +25,9 @@ METHODS = ("auto", "min-max", "percentile", "entropy")
 JUDGED = {"seg": 32, "cls": 256, "sam": 8}
 """Held-out frames that an assignment is judged on, by task: a frame gives millions of pixels, one class, or masks."""
 
+UNLIKE = "calibrate with frames like these, or export with --images DIR of what the robot sees"
+"""What helps where an INT8 graph fails on the frames it is verified with."""
+
 _FEWEST = 2  # one frame to calibrate with has nothing to be compared with
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import evit_deploy
-from evit_deploy.agreement import BUDGETS, require
+from evit_deploy.agreement import budget_for, require
 from evit_deploy.engines.flops import write_math
-from evit_deploy.engines.int8_options import Int8Options, require_options
+from evit_deploy.engines.int8_options import UNLIKE, Int8Options, require_options
 from evit_deploy.engines.lowering import Fixed, emulated, lower_graph, lowering_key
 from evit_deploy.engines.quantise import Quantisation
 from evit_deploy.manifest import EngineInfo, Manifest, content_key, utc_now
@@ -118,9 +118,9 @@ def _emulated(folder: Path, manifest: Manifest, precision: str, progress: Progre
     with progress("prepare the emulation"):
         infer, method = emulated(folder, manifest)
     with progress("verify against PyTorch", len(reference.names)) as step:
-        agreement = verify(infer, manifest, reference, BUDGETS[precision], step.advance)
+        agreement = verify(infer, manifest, reference, budget_for(precision, manifest.model.task), step.advance)
     fix = "evit-deploy export … --check-range shows which tensors are large"
     if precision == "int8":
-        fix = "calibrate with frames like these, or export with --images DIR of what the robot sees"
+        fix = UNLIKE
     require(agreement, f"the typed {precision} graph", fix)
     return replace(manifest, agreement=replace(agreement, method=method))

@@ -100,7 +100,7 @@ class Quantisation:
     def _calibrate(self, arranged: onnx.ModelProto, tensors: list[str], progress: Progress) -> Calibration:
         from evit_deploy.precision.artifact import reference_feeds
         from evit_deploy.precision.int8.calibrate import calibrate
-        from evit_deploy.precision.int8.suspect import cut_off, suspicion
+        from evit_deploy.precision.int8.suspect import excess_error, suspicion
 
         key = content_key(**self._graph_key(), frames=self.frames.key, method=self.options.method)
         found = calibrate(
@@ -109,7 +109,7 @@ class Quantisation:
         )  # fmt: skip
         with progress("compare with the verified frames"):
             feeds = reference_feeds(load_reference(self.export, self.source), self.source)
-            unlike = suspicion(cut_off(arranged, found.scales, feeds))
+            unlike = suspicion(excess_error(arranged, found.scales, feeds))
         return replace(found, warnings=(*self.frames.warnings, *found.warnings, *filter(None, [unlike])))
 
     def _search(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import evit_deploy
-from evit_deploy.agreement import BUDGETS, broken_limits, judge, worst
+from evit_deploy.agreement import broken_limits, budget_for, judge, worst
 from evit_deploy.engines.running import opened
 from evit_deploy.errors import UsageError, extra
 from evit_deploy.manifest import Agreement, Budget, Bundle, FrameAgreement, Manifest, is_bundle, utc_now
@@ -103,7 +103,7 @@ def agreement_record(agreement: Agreement) -> dict[str, Any]:
 def budget_of(manifest: Manifest) -> Budget:
     """What an engine's precision allows."""
     assert manifest.engine is not None
-    return BUDGETS[manifest.engine.precision]
+    return budget_for(manifest.engine.precision, manifest.model.task)
 
 
 def _compare_images(infer: Infer, manifest: Manifest, images: Path, progress: Progress) -> Agreement:

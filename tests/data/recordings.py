@@ -53,6 +53,27 @@ def write_bag(path: Path, encoding: str = "bgr8", topics: tuple[str, ...] = ("/f
     return path
 
 
+def write_ros1_bag(path: Path, publishers: int = 1) -> Path:
+    """A bag of ROS 1, in which every publisher of a topic is a connection."""
+    pytest.importorskip("rosbags")
+    from rosbags.rosbag1 import Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS1_NOETIC)
+    message_type = store.types["sensor_msgs/msg/Image"]
+    header = store.types["std_msgs/msg/Header"](0, store.types["builtin_interfaces/msg/Time"](0, 0), "camera")
+    with Writer(path) as writer:
+        connections = [
+            writer.add_connection("/front", message_type.__msgtype__, typestore=store, callerid=f"/camera{index}")
+            for index in range(publishers)
+        ]
+        for index in range(COUNT):
+            message = message_type(header, **_message("bgr8", picture(index)))
+            data = store.serialize_ros1(message, message_type.__msgtype__)
+            writer.write(connections[index % publishers], index * 1_000_000, data)
+    return path
+
+
 def _message(encoding: str, image: np.ndarray) -> dict:
     if encoding == "jpeg":
         buffer = io.BytesIO()
@@ -60,7 +81,8 @@ def _message(encoding: str, image: np.ndarray) -> dict:
         return {"format": "png", "data": np.frombuffer(buffer.getvalue(), np.uint8)}
     pixels = {
         "rgb8": image, "bgr8": image[:, :, ::-1], "mono8": image[:, :, 1:2],
-        "bgra8": np.concatenate([image[:, :, ::-1], np.full((*SIDE, 1), 255, np.uint8)], axis=2), "yuv422": image, "short": image,
+        "bgra8": np.concatenate([image[:, :, ::-1], np.full((*SIDE, 1), 255, np.uint8)], axis=2), "yuv422": image,
+        "short": image,
     }[encoding]  # fmt: skip
     padded = np.zeros((SIDE[0], SIDE[1] * pixels.shape[2] + 5), np.uint8)  # rows may be padded
     padded[:, :-5] = pixels.reshape(SIDE[0], -1)

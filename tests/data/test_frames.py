@@ -13,6 +13,7 @@ from evit_deploy.data.frames import open_frames
 from evit_deploy.errors import UsageError
 from tests.data.recordings import COUNT, number_of, picture
 
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "images" / "inner").mkdir(parents=True)

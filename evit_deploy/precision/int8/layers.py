@@ -5,6 +5,10 @@ Kept in FP16 is what INT8 ruins or what gains nothing: the first layer, which se
 graph's output; the attention, whose small weights over tokens need more than 8 bits and whose normaliser divides by
 them; and bicubic upsampling, which is interpolation. Depthwise convolutions are few operations but half the traffic of
 a block: left in FP16 between two INT8 convolutions they cost what INT8 gains (docs/int8.md).
+
+TensorRT wants groups of INT8 channels to be multiples of four (NvInfer.h, IConvolutionLayer::setNbGroups); depthwise
+convolutions have kernels of their own. Outside the attention these networks have no other groups, and no channels that
+are not a multiple of eight.
 """
 
 from __future__ import annotations

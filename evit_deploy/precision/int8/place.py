@@ -83,11 +83,13 @@ def tied(model: onnx.ModelProto, sources: Collection[str], scales: Mapping[str, 
         UsageError: A step is missing, or no positive number.
     """
     steps = {name: _checked(name, scales) for name in sources}
-    for node in model.graph.node:
-        if node.op_type == "Concat" and node.output[0] in steps:
+    concats = [node for node in model.graph.node if node.op_type == "Concat" and node.output[0] in steps]
+    before: dict[str, float] = {}
+    while steps != before:  # two concats may have a part in common
+        before = dict(steps)
+        for node in concats:
             shared = [name for name in (node.output[0], *node.input) if name in steps]
-            largest = max(steps[name] for name in shared)
-            steps |= dict.fromkeys(shared, largest)
+            steps |= dict.fromkeys(shared, max(steps[name] for name in shared))
     return steps
 
 
@@ -104,11 +106,15 @@ def _chosen(model: onnx.ModelProto, names: Collection[str]) -> list[Layer]:
 def _checked(name: str, scales: Mapping[str, float]) -> float:
     step = scales.get(name)
     if step is None or not np.isfinite(step) or step <= 0:
-        raise UsageError(
-            f"the tensor '{name}' has no scale to quantise it with", found="none" if step is None else f"{step}",
-            expected="a positive number", fix="calibrate this graph again",
-        )  # fmt: skip
+        raise _no_scale(name, "none" if step is None else f"{step}")
     return step
+
+
+def _no_scale(name: str, found: str) -> UsageError:
+    return UsageError(
+        f"the tensor '{name}' has no scale to quantise it with", found=found, expected="a positive number",
+        fix="calibrate this graph again",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,8 @@ class _Pair:
 
     def constant(self) -> onnx.TensorProto:
         step: npt.NDArray[Any] = round_up(np.array(self.step, np.float64), self.dtype)
+        if not np.isfinite(step):
+            raise _no_scale(self.tensor, f"{self.step}, beyond {self.dtype}")
         return numpy_helper.from_array(step, f"{self.tensor}.step")
 
 

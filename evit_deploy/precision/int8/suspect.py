@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Are the frames a network was calibrated with like those it is verified with?
 
-Ranges may be too narrow for these, which cuts values off, or too wide, which rounds them more than need be. Either makes
-their error larger than it would be had they been calibrated with themselves, and how much larger is the number to look
-at. The share of values cut off is not: for b0-seg's demo weights random noise leaves it at 0.5 %, frames darkened to a
-quarter at 0.2 %, while the error doubles.
+Ranges may be too narrow for these, which cuts values off, or too wide, which rounds them more than need be. Either way
+their error is larger than with ranges of their own, and how much larger is the number to look at. The share of values
+cut off is not: for b0-seg's demo weights random noise leaves it at 0.5 %, frames darkened to a quarter at 0.2 %, while
+the error doubles.
 """
 
 from __future__ import annotations
@@ -45,9 +45,6 @@ def excess_error(model: onnx.ModelProto, scales: Mapping[str, float], feeds: Ite
         relative_error(histograms[name], scales[name] * LEVELS) / least for name, least in own.items() if least > 0
     ]
     return float(np.median(ratios)) if ratios else 1.0
-
-
-cut_off = excess_error  # the name that evit_deploy.engines.quantise still imports
 
 
 def suspicion(excess: float) -> str | None:

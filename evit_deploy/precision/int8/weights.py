@@ -37,7 +37,8 @@ def quantise_weights(weights: Array, dtype: npt.DTypeLike) -> tuple[npt.NDArray[
 
 
 def round_up(values: Array, dtype: npt.DTypeLike) -> Array:
-    """The next number of a type that is not smaller, and not zero."""
-    rounded = values.astype(dtype)
+    """The next number of a type that is not smaller: none becomes zero, and infinity is what the type cannot hold."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(dtype)
     smaller = rounded.astype(np.float64) < values
     return np.where(smaller, np.nextafter(rounded, np.array(np.inf, dtype)), rounded).astype(dtype)

@@ -54,3 +54,17 @@ def images(count: int, seed: int = 1) -> list[dict[str, np.ndarray]]:
     """Feeds of the network."""
     draw = np.random.default_rng(seed)
     return [{"image": draw.standard_normal((1, 3, SIDE, SIDE)).astype(np.float32)} for _ in range(count)]
+
+
+def parse(model: onnx.ModelProto) -> tuple[list[str], dict[str, int]]:
+    """What TensorRT-RTX's parser minds when it makes a strongly typed network, and how many layers of each kind."""
+    import tensorrt_rtx as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    maker = trt.Builder(logger)
+    network = maker.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    parser.parse(model.SerializeToString())
+    kinds = [network.get_layer(index).type.name for index in range(network.num_layers)]
+    counts = {kind: kinds.count(kind) for kind in ("QUANTIZE", "DEQUANTIZE")}
+    return [str(parser.get_error(index)) for index in range(parser.num_errors)], counts

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +15,9 @@ from onnx import numpy_helper
 
 from evit_deploy.errors import CheckFailedError, UsageError
 from evit_deploy.precision.int8 import calibrate as calibration
-from evit_deploy.precision.int8.calibrate import Calibration, calibrate
+from evit_deploy.precision.int8.calibrate import calibrate
 from evit_deploy.precision.int8.clip import METHODS
 from evit_deploy.precision.int8.observe import STRIDE, Observer
-from evit_deploy.precision.int8.suspect import cut_off, suspicion
 from tests.precision.int8.graphs import SOURCES, images
 from tests.precision.typed import run
 
@@ -99,49 +97,6 @@ def test_an_interrupted_calibration_goes_on_to_the_same_scales(
     assert read == [6 - stopped]
 
 
-def test_a_state_of_another_graph_is_not_taken(toy: onnx.ModelProto, tmp_path: Path) -> None:
-    store = tmp_path / "state.npz"
-    calibrate(toy, TENSORS, images(4), total=4, store=store, key="another")
-    found = calibrate(toy, TENSORS, images(3, seed=9), total=3, store=store, key="k")
-    assert found.scales == calibrate(toy, TENSORS, images(3, seed=9), total=3).scales
-    assert any("another graph" in words and "anew" in words for words in found.warnings)
-
-
-def damage_truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-200])
-
-
-def damage_text(path: Path) -> None:
-    path.write_text("no archive")
-
-
-def damage_counts(path: Path) -> None:
-    """One bit within the compressed counts: numpy alone would not notice."""
-    data = bytearray(path.read_bytes())
-    with zipfile.ZipFile(path) as archive:
-        entry = archive.getinfo("all.counts.npy")
-    data[entry.header_offset + 60 + entry.compress_size // 2] ^= 0x10
-    path.write_bytes(bytes(data))
-
-
-def damage_negative(path: Path) -> None:
-    with np.load(path) as stored:
-        arrays = dict(stored)
-    arrays["all.counts"] = -arrays["all.counts"]
-    np.savez_compressed(path, **arrays)
-
-
-@pytest.mark.parametrize("damage", [damage_truncate, damage_text, damage_counts, damage_negative])
-def test_a_damaged_state_is_made_again(toy: onnx.ModelProto, tmp_path: Path, damage) -> None:
-    store = tmp_path / "state.npz"
-    sound = calibrate(toy, TENSORS, images(4), total=4, store=store, key="k")
-    damage(store)
-    found = calibrate(toy, TENSORS, images(4), total=4, store=store, key="k")
-    assert found.scales == sound.scales
-    assert any("damaged" in words for words in found.warnings)
-    assert calibrate(toy, TENSORS, images(4), total=4, store=store, key="k").warnings == sound.warnings
-
-
 def test_a_tensor_that_is_always_zero(toy: onnx.ModelProto) -> None:
     for tensor in toy.graph.initializer:
         if tensor.name == "expand.w":
@@ -171,16 +126,6 @@ def test_too_few_frames_are_said_with_a_number(toy: onnx.ModelProto) -> None:
     found = calibrate(toy, TENSORS, [*images(4), *bright], total=8)
     assert [words for words in found.warnings if "too few" in words and "%" in words]
     assert not calibrate(toy, TENSORS, images(16), total=16, method="percentile").warnings
-
-
-def test_frames_of_another_kind_are_cut_off(toy: onnx.ModelProto) -> None:
-    found: Calibration = calibrate(toy, TENSORS, images(4), total=4)
-    alike = cut_off(toy, found.scales, images(4, seed=5))
-    strange = cut_off(toy, found.scales, [{"image": 10 * feed["image"]} for feed in images(4)])
-    assert alike < 0.01 < strange
-    assert suspicion(alike) is None
-    words = suspicion(strange)
-    assert words is not None and f"{strange:.1%}" in words
 
 
 def test_memory_does_not_grow_with_the_frames(toy: onnx.ModelProto) -> None:

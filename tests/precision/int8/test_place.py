@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -19,7 +17,7 @@ from evit_deploy.precision.int8.layers import find_layers
 from evit_deploy.precision.int8.place import place, tied
 from evit_deploy.precision.int8.weights import LEVELS, quantise_weights
 from tests.conftest import require
-from tests.precision.int8.graphs import LAYERS, SOURCES, images
+from tests.precision.int8.graphs import LAYERS, SOURCES, images, parse
 from tests.precision.typed import run
 
 SCALES = {"stem.act": 0.02, "expand.act": 0.03, "depth.act": 0.02, "both": 0.025}
@@ -145,24 +143,13 @@ def test_onnxruntime_and_the_emulation_say_the_same(
     assert (run(placed, "ORT_DISABLE_ALL", **feed)[0] == verified).mean() > 0.9
 
 
-def test_tensorrt_finds_it_well_typed(half: onnx.ModelProto, tmp_path: Path) -> None:
+def test_tensorrt_finds_it_well_typed(half: onnx.ModelProto) -> None:
     """NVIDIA's own parser, into a strongly typed network: a scale of the wrong type does not pass."""
     require("tensorrt_rtx")
-    import tensorrt_rtx as trt
-
-    def problems(model: onnx.ModelProto) -> list[str]:
-        logger = trt.Logger(trt.Logger.ERROR)
-        maker = trt.Builder(logger)
-        flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-        network = maker.create_network(flags)  # the parser does not keep it alive
-        parser = trt.OnnxParser(network, logger)
-        parser.parse(model.SerializeToString())
-        return [str(parser.get_error(index)) for index in range(parser.num_errors)]
-
     placed = place(half, names(half), all_scales(half))
-    assert problems(placed) == []
+    assert parse(placed)[0] == []
     broken = onnx.ModelProto()
     broken.CopyFrom(placed)
     scale = next(tensor for tensor in broken.graph.initializer if tensor.name.endswith(".step"))
     scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale).astype(np.float32), scale.name))
-    assert problems(broken) != []
+    assert parse(broken)[0] != []

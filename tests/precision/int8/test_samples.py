@@ -83,16 +83,19 @@ def test_frames_of_one_colour_are_said(manifest: Manifest, tmp_path: Path) -> No
     folder = write_images(tmp_path / "f", 6)
     Image.new("RGB", (60, 40), (9, 9, 9)).save(folder / "flat.png")
     calibrated, _ = open_samples(str(folder), manifest, 128, held_out=1)
+    again, _ = open_samples(str(folder), manifest, 128, held_out=1)
     list(calibrated)
-    assert any("of one colour" in words and "flat.png" in words for words in calibrated.warnings)
+    assert any("1 of 6 frames are of one colour: flat.png" in words for words in calibrated.warnings)
+    assert again.warnings == calibrated.warnings  # of a calibration that was kept nobody goes through the frames
 
 
 def test_frames_that_are_all_of_one_colour_are_refused(manifest: Manifest, tmp_path: Path) -> None:
     for index in range(4):
         Image.new("RGB", (60, 40), (index, 9, 9)).save(tmp_path / f"{index}.png")
     calibrated, _ = open_samples(str(tmp_path), manifest, 128, held_out=1)
-    with pytest.raises(UsageError, match=r"all 3 frames of .* are of one colour"):
-        list(calibrated)
+    for use in (list, lambda frames: frames.warnings):
+        with pytest.raises(UsageError, match=r"all 3 frames of .* are of one colour"):
+            use(calibrated)
 
 
 def test_scenes_of_their_own_with_labels_for_demo_weights(manifest: Manifest) -> None:
