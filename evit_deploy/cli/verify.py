@@ -34,7 +34,8 @@ def command(
         Path | None, typer.Option(help="Folder of images; needs PyTorch. Default: the reference in the engine.")
     ] = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Typed engines: show what FP16 or INT8 does to every tensor of the reference.")
+        bool,
+        typer.Option("--layers", help="Typed engines: show what FP16 or INT8 does to every tensor of the reference."),
     ] = False,
     trusted_keys: TrustedKeys = None,
     workspace: Workspace = HERE,

@@ -41,7 +41,6 @@ from evit_deploy.targets.device import Device, machine_record, this_device
 from evit_deploy.targets.differences import differences
 from evit_deploy.targets.machine import describe
 
-
 _FIXES = {"int8": "build with --fp16, and report it: docs/int8.md names what TensorRT has had no INT8 kernels for"}
 
 
