@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 QUANTISATION = 1
 """Raised whenever an INT8 graph of the same options changes, so that earlier engines and caches are made again."""
 
+LEAST_GAIN = 0.02
+"""Share of FP16's time that INT8 must save at least: less says nothing, measured or predicted, and INT8 is not free."""
+
 
 class Quantisation:
     """INT8 for one export on one target.
@@ -204,16 +207,18 @@ def _worth_having(outcome: Outcome, options: Int8Options, spec: TargetSpec) -> P
     """The assignment that was chosen.
 
     Raises:
-        CheckFailedError: There is none.
+        CheckFailedError: There is none, or none that is faster by `LEAST_GAIN`.
     """
-    if outcome.chosen is not None and outcome.chosen.layers:
-        return outcome.chosen
-    full = outcome.full
+    chosen, full, reason = outcome.chosen, outcome.full, outcome.reason
+    if chosen is not None and chosen.layers:
+        if options.allow_slower or chosen.cost.ratio <= 1 - LEAST_GAIN:
+            return chosen
+        reason = f"the fastest found within the budget takes {chosen.cost.ratio:.3f} × the time of FP16"
     raise CheckFailedError(
         f"INT8 is not worth having for {spec.title}: nothing was written",
-        found=f"{outcome.reason}; all {len(full.layers)} layers in INT8: {full.cost.ratio:.2f} × the time of FP16, "
+        found=f"{reason}; all {len(full.layers)} layers in INT8: {full.cost.ratio:.2f} × the time of FP16, "
         f"{full.score.drop:.2f} points lost",
-        expected=f"faster than FP16 with at most {options.max_drop:g} points lost",
+        expected=f"at least {LEAST_GAIN:.0%} faster than FP16 with at most {options.max_drop:g} points lost",
         fix="build with --fp16"
         + ("" if options.allow_slower else ", or take a slower engine with --allow-slower")
         + ", or more loss with --max-drop",

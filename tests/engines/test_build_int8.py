@@ -120,6 +120,13 @@ def test_what_is_slower_is_not_written(export: Path, tmp_path: Path) -> None:
     assert entries(tmp_path) == []
 
 
+def test_what_gains_next_to_nothing_is_not_written(export: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckFailedError, match="not worth having") as caught:
+        build(export, tmp_path / "e", options(0.005))
+    assert "0.981 × the time of FP16" in str(caught.value) and "at least 2% faster" in str(caught.value)
+    assert info_of(build(export, tmp_path / "e", options(0.005, allow_slower=True))[0]).ratio == pytest.approx(0.981)
+
+
 def test_what_is_slower_is_written_if_asked_for(export: Path, tmp_path: Path) -> None:
     info = info_of(build(export, tmp_path / "e", options(-0.1, allow_slower=True))[0])
     assert info.ratio > 1
